@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from interp.errors import InputError
 from interp.models.building import torch_dtype
-from interp.models.places import check_indices, n_heads_at, resolve_positions
-from interp.models.running import Change, Look, Spot, run
+from interp.models.places import Change, Look, Spot, check_indices, n_heads_at, resolve_positions
+from interp.models.running import run
 from interp.models.sites import DIMS, GLOBAL_SITES, SCORE_SITES, check_site
 
 if TYPE_CHECKING:
@@ -100,7 +102,7 @@ def capture(
     dtype, device: of what is kept (None: as computed).
     interventions: applied in the same pass.
     gradients_of: a scalar (or one value a prompt) computed from the logits; `.gradients` then holds its gradients at the
-        same sites. The parameters' own gradients are not touched.
+        same sites. The parameters' own gradients are not touched, and the caller may be within `no_grad`.
     logits_at: positions at which to unembed, for `logits` and `gradients_of` (None: all).
 
     Raises:
@@ -124,13 +126,14 @@ def capture(
         for site in wanted:
             for layer in _layers_of(site, chosen) if site != "logits" else []:
                 changes.setdefault((site, layer), []).append(partial(_add_leaf, leaves, (site, layer)))
-    with torch.set_grad_enabled(gradients_of is not None):
-        unembed = "logits" in wanted or gradients_of is not None
-        logits = run(model, tokens, mask, changes=changes, looks=looks, logits_at=read_at, logits=unembed)
     gradients = None
-    if gradients_of is not None:
-        assert logits is not None
-        gradients = _gradients(gradients_of(logits).sum(), leaves, picks)
+    with torch.no_grad() if gradients_of is None else _with_gradients():
+        given = tokens.clone() if tokens.is_inference() and gradients_of is not None else tokens
+        unembed = "logits" in wanted or gradients_of is not None
+        logits = run(model, given, mask, changes=changes, looks=looks, logits_at=read_at, logits=unembed)
+        if gradients_of is not None:
+            assert logits is not None
+            gradients = _gradients(gradients_of(logits).sum(), leaves, picks)
     values = buffers.values(wanted)
     if "logits" in wanted:
         assert logits is not None
@@ -201,6 +204,8 @@ class _Buffers:
         if buffer is None:
             dtype, device = self.dtype or part.dtype, self.device or part.device
             buffer = self.filled[name] = torch.empty((n_rows, *part.shape), dtype=dtype, device=device)
+        if part.shape != buffer.shape[1:]:
+            raise InputError(f"{spot[0]} has other sizes in layer {spot[1]} than before; capture its layers one by one")
         buffer[row] = part
 
     def cast(self, tensor: Tensor) -> Tensor:
@@ -212,6 +217,13 @@ class _Buffers:
         if stream is not None:
             found |= {"resid_pre": stream[:-1], "resid_post": stream[1:]}
         return found
+
+
+@contextmanager
+def _with_gradients() -> Iterator[None]:
+    """Within, gradients are followed, whatever the caller's own mode."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def _add_leaf(leaves: dict[Spot, Tensor], spot: Spot, seen: Tensor) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from interp.errors import InputError, unknown
-from interp.models.places import check_indices, n_heads_at, resolve_positions
-from interp.models.running import Change, Spot, run
+from interp.models.places import Change, Spot, check_indices, n_heads_at, resolve_positions
+from interp.models.running import run
 from interp.models.sites import GLOBAL_SITES, SCORE_SITES, check_site
 
 if TYPE_CHECKING:

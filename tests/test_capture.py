@@ -139,6 +139,40 @@ def test_gradients_are_the_limit_of_differences(name):
     assert all(p.grad is None for p in model.module.parameters())
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_gradients_do_not_depend_on_the_callers_mode(mode):
+    for name in ("native", "gpt2"):
+        found = []
+        for context in (torch.enable_grad, mode):
+            with context():
+                tokens = pairs().clean
+                grads = capture(tiny(name), tokens, "z", gradients_of=lambda logits: logits[:, -1, 3]).gradients
+                assert torch.is_grad_enabled() == (context is torch.enable_grad)
+            found.append(grads["z"])
+        assert found[0].abs().max() > 0
+        assert torch.equal(*found)
+
+
+def test_somebody_elses_hooks_and_shadows_are_honoured_and_stay():
+    model, tokens = wrap(build(CONFIGS["gpt2"], seed=0)), pairs().clean
+    plain = capture(model, tokens, ("resid_pre", "resid_post"))
+    block = model.module.transformer.h[0]
+    handles = [
+        block.register_forward_hook(lambda module, args, output: output + 1),
+        block.register_forward_pre_hook(lambda module, args: (args[0] * 0, *args[1:])),
+    ]
+    own = model.module.transformer.h[1].forward
+    model.module.transformer.h[1].forward = shadow = lambda *args, **kwargs: own(*args, **kwargs) - 2
+    seen = capture(model, tokens, ("resid_pre", "resid_post"))
+    assert torch.equal(seen["resid_pre"][0], plain["resid_pre"][0] * 0)
+    with torch.no_grad():
+        hooked = model.module(tokens, output_hidden_states=True, use_cache=False).hidden_states
+    torch.testing.assert_close(seen["resid_post"][0], hooked[1])
+    assert model.module.transformer.h[1].forward is shadow
+    for handle in handles:
+        handle.remove()
+
+
 def test_logits_at_unembeds_these_positions_only():
     model, tokens = tiny("llama"), pairs().clean
     whole = capture(model, tokens, "logits")["logits"]
@@ -175,6 +209,20 @@ def test_a_bridge_that_computes_something_else_is_not_trusted():
     model = wrap(build({**UNMAPPED, "architecture": "StableLmForCausalLM", "partial_rotary_factor": 0.25}, seed=0))
     with pytest.raises(InputError, match="other logits"):  # a rotation of one and a half dimensions
         capture(model, pairs().clean, "z")
+
+
+def test_what_the_bridge_cannot_show_is_said():
+    opt = dict(architecture="OPTForCausalLM", hidden_size=24, num_hidden_layers=2, num_attention_heads=4, ffn_dim=32,
+               vocab_size=VOCAB, max_position_embeddings=32, word_embed_proj_dim=24)  # fmt: skip
+    model, tokens = wrap(build(opt, seed=0)), pairs().clean
+    with pytest.raises(InputError, match="shows nothing there"):
+        intervene(model, tokens, [Intervention(site="pattern", kind="zero")])
+    with torch.no_grad():
+        hidden = model.module(tokens, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(capture(model, tokens, "resid_pre")["resid_pre"], torch.stack(hidden[:2]))
+    absent = wrap(build({**UNMAPPED, "architecture": "HeliumForCausalLM", "head_dim": 6}, seed=0))
+    with pytest.raises(InputError, match="cannot build a bridge over this HeliumForCausalLM"):
+        capture(absent, tokens)
 
 
 def test_wrong_requests_name_the_nearest():

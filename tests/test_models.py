@@ -139,6 +139,18 @@ def test_configurations_that_are_not_handled_are_refused():
         wrap(torch.nn.Linear(2, 2))
 
 
+def test_what_a_config_leaves_out_is_as_the_module_has_it():
+    module = build(CONFIGS["gemma2"], seed=0)
+    partial = wrap(module, config={"architecture": "Gemma2ForCausalLM"})
+    assert partial.sites == tiny("gemma2").sites
+    assert partial.sites.logit_cap == 5.0
+    assert (partial.n_kv_heads, partial.d_head, partial.n_layers) == (2, 6, 2)
+    with pytest.raises(InputError, match="is not that of the Gemma2ForCausalLM"):
+        wrap(module, config={**CONFIGS["gemma2"], "final_logit_softcapping": 30.0})
+    with pytest.raises(InputError, match="is not that of the Gemma2ForCausalLM"):
+        wrap(module, config=CONFIGS["llama"])
+
+
 @pytest.mark.parametrize("name", [n for n in CONFIGS if n not in ("olmo2", "qwen3", "gemma3")])
 def test_weights_by_head_make_what_is_captured(name):
     model, tokens = tiny(name), pairs().clean

@@ -8,12 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import CONFIGS, MAIN, VOCAB, pairs, state_of, tiny
+from live_bytes import LiveBytes, peak_bytes
+from tiny_models import CONFIGS, MAIN, UNMAPPED_MORE, VOCAB, pairs, state_of, tiny
 
 from interp.errors import InputError
 from interp.metrics import METRICS
 from interp.models import build, wrap
 from interp.patching import knock_out, patch, path_patch
+from interp.patching.reuse import reuse_runs
+from interp.patching.sweep import _checked
 from interp.types import Prompts
 
 SWEEPS = {
@@ -185,6 +188,48 @@ def test_reuse_costs_a_fraction_of_the_naive_road(name):
     fast, slow = (patch(tiny(name), pairs(n_pos=9), road=road) for road in ("reuse", "naive"))
     assert slow.passes == 2 + slow.values.numel()
     assert fast.passes < slow.passes / 2.5
+
+
+@pytest.mark.parametrize("by", [("layer", "head"), ("layer", "head", "pos"), ("layer", "pos"), ("layer", "neuron")])
+@pytest.mark.parametrize("name", ["native", "gpt2"])
+def test_a_sweep_holds_what_it_keeps_and_two_forward_passes_at_most(name, by):
+    """1024 positions, where a batch of patches could be as large as one pass: the peak does not grow with the patches."""
+    model, prompts = tiny(name), pairs(n_prompts=64, n_pos=16)
+    site = {"head": "z", "neuron": "mlp_post"}.get(by[1], "resid_pre")
+    patch(model, prompts, site=site, by=by)
+    with torch.no_grad():
+        forward = peak_bytes(lambda: model.module(prompts.clean))
+        with LiveBytes() as tracker:
+            runs = reuse_runs(_checked(model, prompts, site, by, "logit_diff", "denoise"))
+    kept = tracker.live
+    assert runs.base.numel()
+    found = patch(model, prompts, site=site, by=by)
+    results = 4 * found.per_prompt.nbytes
+    assert found.values.numel() > 6
+    assert peak_bytes(lambda: patch(model, prompts, site=site, by=by)) <= kept + 2 * forward + results
+
+
+def test_hidden_states_that_were_asked_of_transformers_do_not_close_the_fast_road():
+    model = wrap(build(CONFIGS["llama"], seed=0))
+    model.module(input_ids=pairs().clean, output_hidden_states=True)
+    assert patch(model, pairs()).road == "reuse"
+
+
+@pytest.mark.parametrize("name", UNMAPPED_MORE)
+def test_architectures_without_a_map_are_swept_through_the_bridge(name):
+    model, prompts = wrap(build(UNMAPPED_MORE[name], seed=0)), pairs(n_prompts=2, n_pos=5)
+    for site, by in (("z", ("head",)), ("k", ("layer", "head")), ("mlp_post", ("neuron",))):
+        found = patch(model, prompts, site=site, by=by)
+        assert found.road == "naive"
+        assert not torch.allclose(found.values, torch.tensor(found.corrupt), atol=1e-6)
+    whole = patch(model, prompts, site="resid_pre", by="layer")
+    assert float(whole.values[0]) == pytest.approx(whole.clean, rel=1e-4)
+
+
+def test_a_parallel_block_without_a_map_has_no_path_from_its_head_to_its_mlp():
+    model = wrap(build(UNMAPPED_MORE["cohere"], seed=0))
+    with pytest.raises(InputError, match="does not come after"):
+        path_patch(model, pairs(), "L0H0", "L0.mlp")
 
 
 def test_metrics_are_those_of_a_plain_run():

@@ -54,6 +54,16 @@ CONFIGS = {
     ),
 }  # fmt: skip
 UNMAPPED = dict(architecture="Starcoder2ForCausalLM", **_LLAMA)
+UNMAPPED_MORE = {
+    "cohere": dict(architecture="CohereForCausalLM", logit_scale=0.5, **_LLAMA),
+    "falcon": dict(
+        architecture="FalconForCausalLM", hidden_size=24, num_hidden_layers=2, num_attention_heads=4, **_HF
+    ),
+    "granite": dict(
+        architecture="GraniteForCausalLM", embedding_multiplier=2.0, residual_multiplier=0.5, logits_scaling=3.0, **_LLAMA
+    ),
+    "mixtral": dict(architecture="MixtralForCausalLM", num_local_experts=4, **_LLAMA),
+}  # fmt: skip
 MAIN = ("native", "gpt2", "neox", "llama", "qwen2", "gemma", "gemma2")
 
 
@@ -90,7 +100,7 @@ def state_of(model: Model) -> list:
     modules = list(model.module.modules())
     config = getattr(model.module, "config", None)
     return [
-        [(len(m._forward_hooks), len(m._forward_pre_hooks), m.training, "forward" in vars(m)) for m in modules],
+        [(len(m._forward_hooks), len(m._forward_pre_hooks), m.training, frozenset(vars(m))) for m in modules],
         [(p.requires_grad, p.grad is None, p.dtype, p.device, p._version) for p in model.module.parameters()],
         getattr(config, "_attn_implementation", None),
         torch.is_grad_enabled(),

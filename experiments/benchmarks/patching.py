@@ -4,16 +4,18 @@
 
 One thread, random weights, pairs that first differ at the middle position, last-position metric; all runs interleaved, best of
 several, in CPU time (wall time on a GPU). FLOPs done are counted by torch while the sweep runs; FLOPs needed are those of the
-positions and layers that a patch can change.
+positions and layers that a patch can change. nnsight (0.8) is in the table where it is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -65,7 +67,9 @@ def make_case(shape: str, device: str) -> Case:
     return Case(
         model=model,
         prompts=prompts,
-        runs=runs | transformer_lens_runs(model, prompts),
+        runs=runs
+        | transformer_lens_runs(model, prompts)
+        | (nnsight_runs(model, prompts) if find_spec("nnsight") else {}),
     )
 
 
@@ -107,6 +111,37 @@ def transformer_lens_runs(model: Model, prompts: Prompts) -> dict[str, Callable[
     }
 
 
+def nnsight_runs(model: Model, prompts: Prompts) -> dict[str, Callable[[], Any]]:
+    import nnsight
+
+    traced = nnsight.NNsight(copy.deepcopy(model.module))
+    clean, corrupt = prompts.clean.to(model.device), prompts.corrupt.to(model.device)
+
+    def capture() -> Any:
+        with traced.trace(clean):
+            kept = nnsight.save([])
+            for block in traced.transformer.h:
+                kept.append(block.output)
+        return kept
+
+    def heads() -> Any:
+        with traced.trace(clean):
+            z = nnsight.save([])
+            for block in traced.transformer.h:
+                z.append(block.attn.c_proj.input)
+        found = []
+        for layer in range(model.n_layers):
+            for head in range(model.n_heads):
+                own = slice(head * model.d_head, (head + 1) * model.d_head)
+                with traced.trace(corrupt):
+                    traced.transformer.h[layer].attn.c_proj.input[:, :, own] = z[layer][:, :, own]
+                    logits = traced.lm_head.output.save()
+                found.append((logits[:, -1, 1] - logits[:, -1, 0]).mean())
+        return torch.stack(found)
+
+    return {"capture resid_post: nnsight": capture, "heads: nnsight": heads}
+
+
 def flops(run: Callable[[], Any]) -> int:
     with FlopCounterMode(display=False) as counter:
         run()
@@ -129,12 +164,12 @@ def needed(case: Case) -> float:
 
 
 def best_times(case: Case, repeats: int, device: str) -> dict[str, float]:
-    """Seconds, the best of several interleaved rounds; the sweeps of TransformerLens run in the first rounds only."""
+    """Seconds, the best of several interleaved rounds; the peers' sweeps run in the first rounds only."""
     clock = time.process_time if device == "cpu" else time.perf_counter
     best: dict[str, float] = {}
     for round_ in range(repeats + 1):
         for name, run in case.runs.items():
-            if round_ > max(1, repeats // 8) and "TransformerLens" in name and "capture" not in name:
+            if round_ > max(1, repeats // 8) and "interp" not in name and ": " in name and "capture" not in name:
                 continue
             for _ in range(3 if "capture" in name or name == "plain forward" else 1):
                 started = clock()

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import MethodType
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
 
+from interp.models.borrowed import shadowing
 from interp.models.places import blocks, mapped
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from interp.models.handle import Model
 
@@ -69,8 +69,14 @@ def edited_attention(model: Model, scores: Mapping[int, Edit], patterns: Mapping
         return
     cores = {layer: attention_module(model, layer) for layer in layers}
     edits = {core: (scores.get(layer), patterns.get(layer)) for layer, core in cores.items()}
-    switch = {"table": _table, "method": _method, "native": _native}[mapped(model).attention]
-    with switch(model, edits):
+    match mapped(model).attention:
+        case "table":
+            switch = _table(model, edits)
+        case "method":
+            switch = _shadowed("_attn", _eager, edits)
+        case _:
+            switch = _shadowed("forward", _native_forward, edits)
+    with switch:
         yield
 
 
@@ -123,22 +129,13 @@ def _boolean_mask(*args: Any, **options: Any) -> Tensor | None:
 
 
 @contextmanager
-def _shadowed(modules: Mapping[nn.Module, Any], name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Within, `function(module, edits, ...)` stands in for the method `name` of each module."""
-    try:
-        for module, edits in modules.items():
-            module.__dict__[name] = MethodType(
-                lambda core, *args, edits=edits, **kwargs: function(core, edits, *args, **kwargs), module
-            )
-        yield
-    finally:
-        for module in modules:
-            module.__dict__.pop(name, None)
-
-
-@contextmanager
-def _method(model: Model, edits: Mapping[nn.Module, tuple[Edit | None, Edit | None]]) -> Iterator[None]:
-    with _shadowed(edits, "_attn", _eager):
+def _shadowed(
+    name: str, function: Callable[..., Any], edits: Mapping[nn.Module, tuple[Edit | None, Edit | None]]
+) -> Iterator[None]:
+    """Within, `function(module, edits, ...)` stands for the method `name` of each module."""
+    with shadowing() as put:
+        for core, edit in edits.items():
+            put(core, name, partial(function, core, edit))
         yield
 
 
@@ -156,12 +153,6 @@ def _eager(
     if attention_mask is not None:
         keep = keep & (attention_mask if attention_mask.dtype == torch.bool else attention_mask > -1.0)
     return attend(query.float(), key.float(), value, keep, 1.0, None, edits)
-
-
-@contextmanager
-def _native(model: Model, edits: Mapping[nn.Module, tuple[Edit | None, Edit | None]]) -> Iterator[None]:
-    with _shadowed(edits, "forward", _native_forward):
-        yield
 
 
 def _native_forward(

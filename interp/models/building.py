@@ -43,9 +43,21 @@ def _hf_config(kind: Any, config: Mapping[str, Any]) -> Any:
 
 
 def wrap(module: nn.Module, tokenizer: Any = None, *, config: Mapping[str, Any] | None = None) -> Model:
-    """The handle over a module in memory: Hugging Face's or TransformerLens' NativeModel (not a bridge, which is hooked)."""
-    described = dict(config) if config is not None else _describe(module)
-    return Model(module=module, config=described, tokenizer=tokenizer, sites=find_sites(described))
+    """The handle over a module in memory: Hugging Face's or TransformerLens' NativeModel (not a bridge, which is hooked).
+
+    config: what config.json holds (None: what the module says of itself). What it leaves out is as the module has it.
+
+    Raises:
+        InputError: a module of another kind; a config of another architecture, or that asks for what the module does not do.
+    """
+    own = _describe(module)
+    described = own if config is None else dict(config)
+    sites = find_sites(own)
+    if described.get("architecture") != own["architecture"] or find_sites({**own, **described}) != sites:
+        raise InputError(
+            f"this config ({described.get('architecture')}) is not that of the {own['architecture']} given"
+        )
+    return Model(module=module, config=described, tokenizer=tokenizer, sites=sites)
 
 
 def _describe(module: nn.Module) -> dict[str, Any]:

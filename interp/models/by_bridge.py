@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from interp.errors import InputError
+from interp.models.borrowed import evaluating
+from interp.models.places import Change, Look, Spot, n_heads_at
 from interp.models.sites import BLOCK_SITES, HEAD_SITES
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
     from interp.models.handle import Model
-    from interp.models.running import Change, Look, Spot
 
 _IN_ATTENTION = (*HEAD_SITES, "pattern", "attn_scores")
 _NAMES = {
@@ -26,6 +27,9 @@ _NAMES = {
     "embed": "embed.hook_out",
     "ln_final": "ln_final.hook_out",
 }
+
+
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 5e-2, torch.bfloat16: 5e-2}
 
 
 def run_bridge(
@@ -42,40 +46,56 @@ def run_bridge(
     Raises:
         InputError: a site that the bridge does not have for this architecture, or a bridge whose logits are not the module's.
     """
-    bridge = _trusted(model)
+    bridge = _trusted(model, padded=mask is not None)
     known = set(bridge.hook_dict)
-    hooks: list[tuple[str | Callable[..., Any], Callable[..., Any]]] = []
+    called: set[str] = set()
+    hooks: list[tuple[Any, Callable[..., Any]]] = []
     for site, layer in [*changes, *(spot for spot in looks if spot not in changes)]:
         name = _NAMES[site].format(layer)
         if name not in known:
             raise InputError(f"TransformerLens has no {name} for {model.config['architecture']}")
-        heads = _n_heads(model, site)
-        hooks.append((name, _hook(site, heads, changes.get((site, layer), ()), looks.get((site, layer)))))
-    padding: dict[str, Any] = {} if mask is None else {"attention_mask": mask.to(model.device).long()}
-    logits = bridge.run_with_hooks(tokens.to(model.device), fwd_hooks=hooks, **padding)
+        heads = n_heads_at(model, site) if site in HEAD_SITES else None
+        hook = _hook(site, heads, changes.get((site, layer), ()), looks.get((site, layer)))
+        hooks.append((name, _noting(called, name, hook)))
+    logits = bridge.run_with_hooks(tokens.to(model.device), fwd_hooks=hooks, **_padding(model, mask))
+    silent = [name for name, _ in hooks if name not in called]
+    if silent:
+        raise InputError(
+            f"TransformerLens names {silent[0]} for {model.config['architecture']}, but shows nothing there"
+        )
     if logits_at is None:
         return logits
     rows = torch.arange(len(tokens), device=model.device)[:, None]
     return logits[rows, logits_at.to(model.device)]
 
 
-def _trusted(model: Model) -> TransformerBridge:
+def _trusted(model: Model, *, padded: bool) -> TransformerBridge:
     """The bridge, once it has been seen to compute the module's own logits: it was silently wrong on architectures before."""
-    bridge = model.bridge
-    if "bridge" not in model._proved:
+    bridge, claim = model.bridge, "bridge, padded" if padded else "bridge"
+    if claim not in model._proved:
         tokens = (torch.arange(8, device=model.device).reshape(2, 4) * 7 + 3) % model.d_vocab
-        with torch.no_grad():
-            expected, found = model(tokens), bridge(tokens)
-        model._proved["bridge"] = bool((found - expected).abs().max() <= 1e-2 * expected.abs().max())
-    if not model._proved["bridge"]:
-        raise InputError(f"TransformerLens' bridge computes other logits than this {model.config['architecture']}")
+        mask = torch.ones_like(tokens, dtype=torch.bool)
+        mask[0, 0] = mask[1, 3] = not padded
+        with torch.no_grad(), evaluating(model.module):
+            expected = model(tokens, mask if padded else None)[mask]
+            found = bridge(tokens, **_padding(model, mask if padded else None))[mask]
+        model._proved[claim] = bool((found - expected).abs().max() <= _TOLERANCE[model.dtype] * expected.abs().max())
+    if not model._proved[claim]:
+        how = " under a mask: give prompts of one length" if padded else ""
+        raise InputError(f"TransformerLens' bridge computes other logits than this {model.config['architecture']}{how}")
     return bridge
 
 
-def _n_heads(model: Model, site: str) -> int | None:
-    if site not in HEAD_SITES:
-        return None
-    return model.n_kv_heads if site in ("k", "v") else model.n_heads
+def _padding(model: Model, mask: Tensor | None) -> dict[str, Any]:
+    return {} if mask is None else {"attention_mask": mask.to(model.device).long()}
+
+
+def _noting(called: set[str], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def hook(raw: Tensor, hook: Any) -> Tensor:
+        called.add(name)
+        return function(raw, hook)
+
+    return hook
 
 
 def _hook(site: str, n_heads: int | None, changes: Sequence[Change], look: Look | None) -> Callable[..., Any]:
@@ -84,6 +104,8 @@ def _hook(site: str, n_heads: int | None, changes: Sequence[Change], look: Look 
     def hook(raw: Tensor, hook: Any) -> Tensor:
         raw = raw if site == "resid_mid" or not changes else raw.clone()
         seen = raw if n_heads is None or raw.dim() == 4 else raw.unflatten(-1, (n_heads, -1))
+        if n_heads is not None and seen.shape[2] != n_heads:
+            raise InputError(f"TransformerLens shows {site} here as {tuple(raw.shape)}, not by {n_heads} heads")
         for change in changes:
             change(seen)
         if look is not None:

@@ -135,12 +135,19 @@ class Model:
     @property
     def n_heads(self) -> int:
         return self._size(
-            "n_heads", "num_attention_heads", "n_head", "num_heads", default=lambda: self.d_model // self.d_head
+            "n_heads",
+            "num_attention_heads",
+            "n_head",
+            "num_heads",
+            "attention_heads",
+            default=lambda: self.d_model // self._size("d_head", "head_dim"),
         )
 
     @property
     def n_kv_heads(self) -> int:
-        return self._size("n_key_value_heads", "num_key_value_heads", default=lambda: self.n_heads)
+        if self._found("multi_query") and not self._found("new_decoder_architecture"):
+            return 1
+        return self._size("n_key_value_heads", "num_key_value_heads", "num_kv_heads", default=lambda: self.n_heads)
 
     @property
     def d_model(self) -> int:
@@ -175,9 +182,13 @@ class Model:
             self._first = next(self.module.parameters())
         return self._first
 
+    def _found(self, name: str) -> Any:
+        """As the configuration says, else the module itself, else None."""
+        return self.config.get(name, getattr(getattr(self.module, "config", None), name, None))
+
     def _size(self, *names: str, default: Any = None) -> int:
         for name in names:
-            value = self.config.get(name)
+            value = self._found(name)
             if value is not None and value != -1:
                 return int(value)
         if default is None:

@@ -19,6 +19,17 @@ if TYPE_CHECKING:
     from interp.models.handle import Model
 
 View = Callable[["Tensor"], "Tensor"]
+Spot = tuple[str, int]
+"""A site and its layer (0 for the sites outside of the blocks)."""
+Change = Callable[["Tensor"], None]
+"""Changes a site's tensor, in the site's shape without the layer, in place."""
+Look = Callable[["Tensor"], None]
+"""Receives a site's tensor, in the site's shape without the layer."""
+
+
+def as_it_is(raw: Tensor) -> Tensor:
+    """The view of a tensor that has the site's shape."""
+    return raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +41,8 @@ class Place:
 
     module: nn.Module
     is_input: bool
-    view: View | None = None
+    view: View = as_it_is
     in_place: bool = False
-
-    def read(self, raw: Tensor) -> Tensor:
-        return raw if self.view is None else self.view(raw)
 
 
 def blocks(model: Model) -> list[nn.Module]:
@@ -65,7 +73,7 @@ def place(model: Model, site: str, layer: int, parts: Sequence[nn.Module] | None
         case "resid_post":
             return Place(block, False)
         case "resid_mid":
-            return Place(block.get_submodule(cast(str, sites.resid_mid)), True, None, True)
+            return Place(block.get_submodule(cast(str, sites.resid_mid)), True, in_place=True)
         case "attn_out":
             return Place(block.get_submodule(sites.attn_out), False)
         case "mlp_out":

@@ -18,6 +18,7 @@ import torch
 from torch.nn.functional import gelu, linear
 
 from interp.models.attention import edited_attention, native_keep
+from interp.models.borrowed import shadowing
 from interp.models.places import blocks, mapped, qkv_view
 from interp.models.weights import bias, matrix
 
@@ -138,13 +139,10 @@ def _recording(parts: list[nn.Module], received: list[Mapping[str, Any]], *, tup
 
         return forward
 
-    try:
+    with shadowing() as put:
         for block in parts:
-            block.__dict__["forward"] = noting(block)
+            put(block, "forward", noting(block))
         yield
-    finally:
-        for block in parts:
-            block.__dict__.pop("forward", None)
 
 
 @cache

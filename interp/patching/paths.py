@@ -125,7 +125,7 @@ def _receiver(model: Model, name: str, site: str, sender: int) -> tuple[str, int
     if not is_mlp and part is None:
         raise InputError(f"a head receives through one of its inputs: {name}.q, {name}.k or {name}.v")
     check_indices("layer", layer, model.n_layers)
-    parallel = model.sites is not None and model.sites.parallel
+    parallel = model.bridge.cfg.parallel_attn_mlp if model.sites is None else model.sites.parallel
     follows = layer > sender or (layer == sender and is_mlp and site == "z" and not parallel)
     if not follows:
         raise InputError(f"{name} does not come after the sender in layer {sender}")

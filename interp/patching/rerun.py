@@ -18,7 +18,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from interp.models.attention import attend
-from interp.models.running import evaluating
+from interp.models.borrowed import evaluating
 from interp.patching.apart import Block, Net, at_positions, take_apart
 
 if TYPE_CHECKING:
@@ -190,8 +190,10 @@ def can_rerun(model: Model) -> bool:
 
 
 def _hooked(module: nn.Module) -> bool:
-    """Somebody's hook on a part would not be called by all of our runs."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    """Somebody's hook on a part would not be called by all of our runs. (Those that transformers leaves behind once hidden
+    states or attentions were asked for only take notes.)"""
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    return any(getattr(hook, "__module__", "") != "transformers.utils.output_capturing" for hook in hooks)
 
 
 def _agrees(model: Model) -> bool:

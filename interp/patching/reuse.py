@@ -149,7 +149,8 @@ def _layer_runs(state: State, layer: int, cells: list[Cell]) -> Iterator[tuple[S
     while first < len(cells):
         pos = state.sweep.at(cells[first], "pos")
         start = state.start if pos is None else pos
-        n = max(1, state.budget // (len(state.sweep.base) * (state.end - start)))
+        # what is computed takes a position about six times as much memory as its key and value, which all positions have
+        n = max(1, 7 * state.budget // (len(state.sweep.base) * (state.end + 6 * (state.end - start))))
         batch = cells[first : first + n]
         yield batch, _where_read(state, logits_of(make_batch(state, layer, batch, start), dz), start)
         first += n

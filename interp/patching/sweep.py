@@ -12,8 +12,9 @@ import torch
 from interp.activations import capture
 from interp.errors import InputError, unknown
 from interp.metrics import Metric, Questions, evaluate, known, questions
+from interp.models.borrowed import evaluating
 from interp.models.places import n_heads_at
-from interp.models.running import evaluating, run
+from interp.models.running import run
 from interp.models.sites import HEAD_SITES, RESIDUAL_SITES, check_site
 from interp.patching.result import Patched
 
@@ -132,7 +133,7 @@ def _checked(model: Model, prompts: Prompts, site: str, by: tuple[str, ...], met
     if site == "pattern":
         lengths["key"] = n_pos
     if site == "mlp_post":
-        lengths["neuron"] = _n_neurons(model)
+        lengths["neuron"] = _n_neurons(model, prompts.clean)
     for axis in by:
         if axis not in AXES:
             raise unknown("axis", axis, AXES)
@@ -144,10 +145,9 @@ def _checked(model: Model, prompts: Prompts, site: str, by: tuple[str, ...], met
     return Sweep(model=model, asked=asked, base=base, source=source, site=site, axes=axes)
 
 
-def _n_neurons(model: Model) -> int:
-    from interp.models.weights import W_out
-
-    return W_out(model, 0).shape[0]
+def _n_neurons(model: Model, tokens: Tensor) -> int:
+    """As many as one token shows."""
+    return capture(model, tokens[:1, :1], "mlp_post", layers=0)["mlp_post"].shape[-1]
 
 
 def naive_runs(sweep: Sweep) -> Runs:
