@@ -17,6 +17,10 @@ which returns a number, a tensor, an `Estimate` or a dictionary component -> num
             previous, initial, final   the observation ("all"), with the same NEEDS, of the previous checkpoint of the
                           run's stored schedule, of step 0, or of the last one (hindsight measures only), or None
             circuit       the circuit found at this checkpoint ("all"), or None
+            asked.NAME    the score NAME of `interp.evaluate.ask` of each question that a text task lists ("all"), or
+                          None where it lists none, or none that has it
+            reference     the circuit found at a checkpoint of another run ("all"), the same for all runs; None in the
+                          run that it comes from, where it would be hindsight
     DIMS    what the axes of a tensor are, out of "layer", "head", "pos", "digit"; () for a number; ("component",) for
             a dictionary
     UNIT    the unit of the value
@@ -38,7 +42,7 @@ import torch
 
 from interp import plugins, seeds
 from interp.errors import InputError, nearest, unknown
-from interp.indicators._passes import BESIDE, SPLITS, at_answer, run_passes
+from interp.indicators._passes import ASKED, BESIDE, SPLITS, at_answer, run_passes
 from interp.models.running import evaluating
 
 if TYPE_CHECKING:
@@ -84,10 +88,13 @@ class Observation:
     initial: Observation | None = None
     final: Observation | None = None
     circuit: Any = None
+    reference: Any = None
     passes: float = 0.0
 
     def __getitem__(self, need: str) -> Any:
         if need not in self.kept:
+            if need.startswith(ASKED):
+                return None
             raise InputError(f"{need!r} was not kept of the passes; name it in NEEDS{nearest(need, self.kept)}")
         return self.kept[need]
 
@@ -150,6 +157,7 @@ def observe(
     initial: Observation | None = None,
     final: Observation | None = None,
     circuit: Any = None,
+    reference: Any = None,
 ) -> Observation:
     """Run the shared passes and keep what `needs` (see `needs_of`) names. The model is left as found.
 
@@ -158,7 +166,7 @@ def observe(
         this very model before its weights were swapped: what they kept are copies, and their model is not looked at
         again.
     """
-    kept = run_passes(model, prompts, splits, needs)
+    kept = run_passes(model, prompts, splits, needs, task, seeds.generator(rng.initial_seed(), "asked"))
     return Observation(
         model=model,
         task=task,
@@ -168,6 +176,7 @@ def observe(
         needs=dict(needs),
         kept=kept,
         circuit=circuit,
+        reference=reference,
         previous=_alone(previous),
         initial=_alone(initial),
         final=_alone(final),
@@ -210,16 +219,25 @@ def measure(obs: Observation, measures: Sequence[Measure]) -> tuple[list[dict[st
     modules = [_indicator(name, params) for name, params in named]
     with evaluating(obs.model.module), torch.no_grad():
         for (name, params), module in zip(named, modules, strict=True):
-            view = _view(obs, module, name, params)
-            try:
-                result = plugins.load("indicators", name)(view, **params)
-                values = list(_values(result, module.DIMS))
-            except Exception as error:
-                failures.append({"measure": name, "error": f"{type(error).__name__}: {error}"})
-                continue
-            cost = _shared_cost(obs, module.NEEDS) + view.passes
-            rows += [{**_row(name, module), **value, "cost": cost} for value in values]
+            for group in _groups(obs, module):
+                view = _view(obs, module, name, params, group)
+                try:
+                    result = plugins.load("indicators", name)(view, **params)
+                    values = list(_values(result, module.DIMS))
+                except Exception as error:
+                    failures.append({"measure": name, "error": f"{type(error).__name__}: {error}"})
+                    break
+                cost = shared_cost(obs, module.NEEDS) + view.passes
+                rows += [{**_row(name, module), **value, "cost": cost, "group": group} for value in values]
     return rows, failures
+
+
+def _groups(obs: Observation, module: ModuleType) -> tuple[str, ...]:
+    """All the questions (""), and each group of them where the indicator is a mean over questions that have it."""
+    from interp.evaluate import groups_of
+
+    scored = [need for need in module.NEEDS if need.startswith(ASKED) and obs[need] is not None]
+    return ("", *groups_of(obs.task.extras["examples"])) if scored and not module.DIMS else ("",)
 
 
 def _named(entry: Measure) -> tuple[str, Mapping[str, Any]]:
@@ -236,8 +254,9 @@ def _indicator(name: str, params: Mapping[str, Any]) -> ModuleType:
     return module
 
 
-def _view(obs: Observation, module: ModuleType, name: str, params: Mapping[str, Any]) -> Observation:
-    """What the indicator may see: its own needs, at its own positions, and a random stream of its own."""
+def _view(obs: Observation, module: ModuleType, name: str, params: Mapping[str, Any], group: str) -> Observation:
+    """What the indicator may see: its own needs, at its own positions, the questions of a group, and a random stream
+    of its own."""
     labels = (name, *(f"{key}={params[key]}" for key in sorted(params)))
     stream = seeds.generator(obs.rng.initial_seed(), *labels)
 
@@ -249,13 +268,14 @@ def _view(obs: Observation, module: ModuleType, name: str, params: Mapping[str, 
 
     return replace(
         obs,
-        kept=_kept(obs, module.NEEDS),
+        kept=_of_group(obs, _kept(obs, module.NEEDS), group),
         rng=stream,
         passes=0.0,
         previous=beside("previous", obs.previous),
         initial=beside("initial", obs.initial),
         final=beside("final", obs.final),
         circuit=obs.circuit if "circuit" in module.NEEDS else None,
+        reference=obs.reference if "reference" in module.NEEDS else None,
     )
 
 
@@ -276,11 +296,24 @@ def _kept(obs: Observation, needs: Mapping[str, str]) -> dict[str, Any]:
     return kept
 
 
-def _shared_cost(obs: Observation, needs: Mapping[str, str]) -> float:
+def _of_group(obs: Observation, kept: dict[str, Any], group: str) -> dict[str, Any]:
+    """What was kept, with the scores of the group's questions only."""
+    from interp.evaluate import in_group
+
+    if not group:
+        return kept
+    here = in_group(obs.task.extras["examples"], group)
+    return {
+        need: value[here] if need.startswith(ASKED) and value is not None else value for need, value in kept.items()
+    }
+
+
+def shared_cost(obs: Observation, needs: Mapping[str, str]) -> float:
     """Forward passes over the prompts that an indicator with these needs costs alone."""
-    cost = 0.0
+    asked = [need for need in needs if need.startswith(ASKED)]
+    cost = obs.kept.get(f"{ASKED}n_tokens", 0) / obs.prompts.clean.numel() if asked else 0.0
     for part in ("", *SPLITS):
-        sites = [need for need in needs if need not in (*BESIDE, "weights") and _part(need) == part]
+        sites = [need for need in needs if need not in (*BESIDE, *asked, "weights") and _part(need) == part]
         passes = (1 if sites else 0) + (2 if any(site.endswith(".grad") for site in sites) else 0)
         tokens = obs.splits[part].tokens if part and sites else obs.prompts.clean
         cost += passes * tokens.numel() / obs.prompts.clean.numel()

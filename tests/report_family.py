@@ -99,6 +99,45 @@ def record(
             "magnitude": size, "p_value": 0.002, "reason": ""}  # fmt: skip
 
 
+def circuits_of(
+    table: pd.DataFrame, jumps: list[dict[str, Any]], rng: np.random.Generator, *, share: float = 0.6, n: int = 64
+) -> dict[tuple[str, str], dict[float, Any]]:
+    """Stored circuits of every run, at each second checkpoint: one that forms at `share` of the run's jump time (never
+    in the controls), its trial on n prompts included."""
+    graph = {"n_layers": 2, "n_heads": 2, "n_kv_heads": 2, "mlps": False}
+    carriers = ["embed->L0H1.v", "L0H1->L1H0.k", "L1H0->logits"]
+    others = ["embed->L0H0.q", "embed->logits", "L0H0->L1H1.v"]
+    found: dict[tuple[str, str], dict[float, Any]] = {}
+    for record in jumps:
+        if record["measure"] != "exact_match":
+            continue
+        there = bool(record["step_before"])
+        steps = sorted(table.loc[table["run"] == record["run"], "step"].unique())[::2]
+        wave = rise(np.array(steps), share * record["step_before"], 0.1) if there else np.zeros(len(steps))
+        found[(record["run"], record["task"])] = {
+            float(step): {
+                "graph": graph,
+                "method": "eap-ig",
+                "metric": "logit_diff",
+                "nodes": None,
+                "edges": [
+                    *([name, 3 * w + 0.1 * rng.standard_normal(), bool(w > 0.5)] for name in carriers),
+                    *([name, 0.1 * rng.standard_normal(), False] for name in others),
+                ],
+                "formation": {
+                    "carried": (rng.random(n) < 0.1 + 0.85 * w).astype(int).tolist(),
+                    "whole": (rng.random(n) < 0.1 + 0.9 * w).astype(int).tolist(),
+                    "metric": 4.0 * w,
+                    "noise_floor": 0.3 + 0.6 * w,
+                    "roles": {"induction": ["L1H0", 0.1 + 0.8 * w], "previous": ["L0H1", 0.2 + 0.7 * w]},
+                    "passes": 74,
+                },
+            }
+            for step, w in zip(steps, wave, strict=True)
+        }
+    return found
+
+
 def onsets_of(table: pd.DataFrame, jumps: list[dict[str, Any]]) -> pd.DataFrame:
     """The own onsets of all indicators, in the form of `interp.leads.lead_times`, from the records by construction."""
     at = {record["run"]: record["step_before"] for record in jumps if record["measure"] == "exact_match"}

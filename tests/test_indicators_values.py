@@ -214,14 +214,12 @@ def test_head_weights_compute_what_the_architecture_computes(kind):
     """v of a head's input times its o, summed over heads, is what attention adds at the first position (bias aside)."""
     from interp.activations import capture
 
-    task = interp.task("modular_addition", p=10)
     model = wrap(build(CONFIGS[kind], seed=0))
     with torch.no_grad():
         for name, parameter in model.module.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
-    obs = look(model, task, ["copying"])
-    w = heads(replace(obs, kept={"weights": obs["weights"]}))
+    w = heads(model)
     tokens = torch.tensor([[3]])
     block = model.module.get_submodule(f"{model.sites.blocks}.1")
     stream = capture(model, tokens, "resid_pre")["resid_pre"][1, 0, 0]
@@ -272,7 +270,7 @@ def test_updates_and_distances():
 def test_composition_is_that_of_the_full_matrices():
     model, task = inducing()
     obs = look(model, task, ["q_composition", "k_composition", "v_composition", "copying"])
-    w = heads(replace(obs, kept={"weights": obs["weights"]}))
+    w = heads(model)
     ov = w.o.mT @ w.v
     readers = {"q": w.k.mT @ w.q, "k": w.q.mT @ w.k, "v": ov}
     for kind, reader in readers.items():
@@ -282,7 +280,7 @@ def test_composition_is_that_of_the_full_matrices():
         got = value(obs, f"{kind}_composition")
         assert got[:2].isnan().all()
         assert got[2:].tolist() == pytest.approx(expected)
-    embed, unembed = (obs["weights"][name].double() for name in ("tok_embed.weight", "head.weight"))
+    embed, unembed = (part.weight.detach().double() for part in (model.module.tok_embed, model.module.head))
     whole = torch.linalg.eigvals(unembed @ ov[1, 0] @ embed.T)
     assert value(obs, "copying")[2] == pytest.approx(float(whole.real.sum() / whole.abs().sum()), abs=1e-6)
 

@@ -23,7 +23,6 @@ from interp.lenses import (
     head_scores,
     logit_lens,
 )
-from interp.lenses.heads import _weights_of
 from interp.metrics import logit_diff, questions
 from interp.models import build, weights, wrap
 from interp.types import Prompts
@@ -239,7 +238,7 @@ def test_copying_is_one_where_the_ov_circuit_copies():
 @pytest.mark.parametrize("name", ["native-attn-only", "gpt2", "neox", "llama"])
 def test_composition_is_that_of_the_full_matrices(name):
     model = stirred(name)
-    found, w = composition(model), heads(_weights_of(model))
+    found, w = composition(model), heads(model)
     qk, ov = w.q.mT @ w.k, w.o.mT @ w.v
     norm = torch.linalg.matrix_norm
     sides = {"q": qk.mT, "k": qk, "v": ov}

@@ -1,5 +1,6 @@
 """The observation: shared passes give what single ones do, none sees more than it asked for, failures stay alone."""
 
+import math
 import sys
 import types
 from dataclasses import replace
@@ -10,6 +11,8 @@ from observed import adding, inducing, look, native, summing
 
 import interp
 from interp.activations import capture
+from interp.circuits import find_circuit, graph_of, whole
+from interp.circuits.testing.faithfulness import of_circuit
 from interp.errors import InputError
 from interp.indicators._passes import answer_positions, extend, run_passes
 from interp.models import build, wrap
@@ -269,3 +272,55 @@ def test_a_split_that_is_missing_is_named():
     model, task = adding()
     with pytest.raises(InputError, match="the train split"):
         observe(model, task, task.prompts(2, rng=generator(0)), {}, needs_of(["train_loss"]), generator(0))
+
+
+# a circuit from another run
+
+
+def test_the_circuit_of_another_run_is_seen_only_where_it_was_asked_for(monkeypatch):
+    model, task = adding()
+    seen: list[Observation] = []
+
+    def mine(obs):
+        seen.append(obs)
+        return 0.0
+
+    for needs in ({}, {"reference": "all"}):
+        name = third_party(monkeypatch, mine, NEEDS=needs)
+        measure(look(model, task, [name], reference="a circuit"), [name])
+    assert [view.reference for view in seen] == [None, "a circuit"]
+
+
+@pytest.mark.parametrize("make", [adding, inducing, summing])
+def test_a_transferred_circuit_keeps_all_none_or_some_of_the_behaviour(make):
+    """All edges keep all of it; no circuit, an empty one and one of another shape are not defined; what edges keep is
+    what they keep anywhere (`of_circuit`)."""
+    model, task = make()
+    graph = graph_of(model)
+    prompts = task.prompts(5, rng=generator(3))
+
+    def value(reference):
+        obs = look(model, task, ["circuit_transfer"], prompts=prompts, reference=reference)
+        (row,), failures = measure(obs, ["circuit_transfer"])
+        assert failures == []
+        return row["value"], row["cost"]
+
+    assert value(whole(graph)) == (pytest.approx(1), 5)
+    some = find_circuit(model, prompts, "random").top(3)
+    assert value(some)[0] == pytest.approx(of_circuit(model, prompts, some))
+    assert value(some)[0] != pytest.approx(1)
+    other = whole(replace(graph, n_layers=graph.n_layers + 1))
+    for nothing in (None, some.top(0), other):
+        assert math.isnan(value(nothing)[0])
+        assert value(nothing)[1] == 0
+
+
+def test_the_final_circuit_is_applied_backwards_and_marked():
+    model, task = inducing()
+    prompts = task.prompts(6, rng=generator(0))
+    end = replace(look(model, task, ["final_circuit"], prompts=prompts), circuit=find_circuit(model, prompts).top(9))
+    obs = look(native(task, seed=4, n_layers=2, attn_only=True), task, ["final_circuit"], prompts=prompts, final=end)
+    (row,), failures = measure(replace(obs, circuit=whole(graph_of(model))), ["final_circuit"])
+    assert failures == []
+    assert row["online"] is False
+    assert row["value"] == pytest.approx(of_circuit(obs.model, prompts, end.circuit))

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from report_family import BUDGET, INDICATORS, SIZES, board, family, onsets_of
+from report_family import BUDGET, INDICATORS, SIZES, board, circuits_of, family, onsets_of
 
 from interp.errors import InputError
 from interp.report import (
@@ -22,6 +22,9 @@ from interp.report import (
     behaviour_figure,
     circuit_data,
     draw_circuit,
+    draw_circuits,
+    formation_data,
+    formation_figure,
     headline,
     heatmap_data,
     heatmap_figure,
@@ -32,6 +35,8 @@ from interp.report import (
     outcomes,
     run_styles,
     style,
+    trajectory_data,
+    trajectory_figure,
     write_report,
 )
 from interp.table import read_table
@@ -53,8 +58,7 @@ def ranked() -> dict:
 @pytest.fixture(scope="module")
 def page(grown, ranked, tmp_path_factory) -> Path:
     table, jumps = grown
-    run = table["run"].iloc[0]
-    circuits = {(run, TARGET[0]): {0.0: CIRCUIT, 500.0: CIRCUIT}}
+    circuits = circuits_of(table, jumps, np.random.default_rng(2))
     out = tmp_path_factory.mktemp("page") / "report.html"
     return write_report(
         table,
@@ -114,7 +118,7 @@ def test_page_loads_nothing_from_elsewhere(page):
 def test_page_has_every_section_and_is_small(page):
     found = Tags(page.read_text())
     ids = {a.get("id") for t, a in found.tags if t == "section"}
-    assert ids >= {"behaviour", "aligned", "components", "when", "leads", "circuit", "jumps", "provenance"}
+    assert ids >= {"behaviour", "aligned", "components", "when", "formed", "leads", "circuit", "jumps", "provenance"}
     assert page.stat().st_size < 8e6
     figures = {a["id"] for t, a in found.tags if t == "div" and a.get("class") == "figure"}
     assert figures >= {
@@ -125,6 +129,9 @@ def test_page_has_every_section_and_is_small(page):
         "fig-gain",
         "fig-onsets",
         "fig-coverage",
+        "fig-formation",
+        "fig-formation-course",
+        "fig-circuit",
     }
     specs = [json.loads(block) for block in found.blocks]
     assert len(specs) == len(figures)
@@ -158,7 +165,11 @@ def test_names_cannot_become_markup(tmp_path):
         row["task"] += bad
         row["indicator"] += bad
     failures = {"configuration": bad, bad: bad}
-    circuits = {(table["run"].iloc[0], table["task"].iloc[0]): {0.0: {"edges": {f"embed{bad}->L0H1": 1.0}}}}
+    circuits = circuits_of(table, jumps, np.random.default_rng(0))
+    for trajectory in circuits.values():
+        for circuit in trajectory.values():
+            circuit["edges"].append([f"embed{bad}->L0H1.q", 9.0, True])
+            circuit["formation"]["roles"][bad] = [bad, 0.5]
     out = write_report(
         table,
         tmp_path / "x.html",
@@ -519,6 +530,111 @@ def test_board_pictures_need_their_data(ranked):
     assert set(leads_figures(None, forecast={"points": points})) == {"forecast"}
 
 
+# --- when circuits formed ---------------------------------------------------------------------------------------------
+
+
+def _at(share: float, grown) -> tuple[pd.DataFrame, dict, list[dict]]:
+    table, jumps = grown
+    circuits = circuits_of(table, jumps, np.random.default_rng(5), share=share)
+    return formation_data(circuits, table, jumps), circuits, jumps
+
+
+@pytest.mark.parametrize(("share", "order"), [(0.5, "before"), (2.0, "after")])
+def test_a_formation_is_dated_where_it_is_and_set_against_the_jump(grown, share, order):
+    found, circuits, jumps = _at(share, grown)
+    known = {r["run"]: r for r in jumps if r["measure"] == "exact_match"}
+    assert len(found) == 12
+    for row in found.itertuples():
+        jump = known[row.run]
+        if jump["step_before"] is None:
+            assert np.isnan([row.formed_after, row.band_after, row.jump_after, row.lead_steps]).all()
+            continue
+        steps = sorted(circuits[(row.run, row.task)])
+        truth = share * jump["step_before"]
+        place = np.searchsorted(steps, truth)
+        assert abs(steps.index(row.formed_after) - place) <= 1
+        assert steps.index(row.formed_after) == steps.index(row.formed_before) + 1
+        assert row.band_before <= row.formed_before < row.formed_after <= row.band_after
+        assert row.declared_at == steps[steps.index(row.formed_after) + 1]
+        assert (row.edges, row.total_edges, row.n_prompts) == (3, 6, 64)
+        assert (row.jump_before, row.jump_after) == (jump["step_before"], jump["step_after"])
+        assert row.lead_steps == row.jump_before - row.formed_after
+        assert (row.lead_steps > 0) == (order == "before")
+
+
+def test_the_page_says_which_came_first_and_no_more(grown, tmp_path):
+    table, jumps = grown
+    for share, told in ((0.5, "rose in 9, after the jump in 0; in 0"), (3.0, "rose in 0, after the jump in 8; in 1")):
+        circuits = circuits_of(table, jumps, np.random.default_rng(5), share=share)
+        options = {"jumps": jumps, "board": None, "onsets": None, "circuits": circuits}
+        text = write_report(table, tmp_path / "x.html", **options).read_text()
+        assert "The circuit formed in 9 of 12 runs." in text
+        assert told in text
+
+
+def test_what_happens_later_does_not_change_what_is_said(grown):
+    """Formations from the checkpoints up to the one at which they were declared are the same."""
+    found, circuits, jumps = _at(0.5, grown)
+    for row in found[found["formed_after"].notna()].itertuples():
+        known = {step: c for step, c in circuits[(row.run, row.task)].items() if step <= row.declared_at}
+        then = formation_data({(row.run, row.task): known}, grown[0], jumps).iloc[0]
+        assert (then["formed_before"], then["formed_after"]) == (row.formed_before, row.formed_after)
+
+
+def test_trajectories_are_what_was_stored(grown):
+    table, jumps = grown
+    circuits = circuits_of(table, jumps, np.random.default_rng(1))
+    late = table[table["measure"] == "weight_norm"].assign(measure="final_circuit", online=False)
+    data = trajectory_data(circuits, pd.concat([table, late], ignore_index=True))
+    (run, task), trajectory = next(iter(circuits.items()))
+    own = data[(data["run"] == run) & (data["task"] == task)].set_index(["quantity", "step"])["value"]
+    steps = sorted(trajectory)
+    for step in steps:
+        trial = trajectory[step]["formation"]
+        assert own[("carried", step)] == np.mean(trial["carried"])
+        assert own[("role: induction", step)] == trial["roles"]["induction"][1]
+        assert own[("noise_floor", step)] == trial["noise_floor"]
+    assert np.isnan(own[("similarity", steps[0])])
+    assert own["similarity"].iloc[-1] > 0.8
+    assert own["edges"].iloc[-1] == 0.5
+    behaviour = table[(table["run"] == run) & (table["measure"] == "exact_match")].set_index("step")["value"]
+    assert own["behaviour"].to_dict() == behaviour.to_dict()
+    assert set(data.loc[~data["online"].astype(bool), "quantity"]) == {"final_circuit"}
+
+
+def test_the_selector_shows_one_run_and_its_bands(grown):
+    found, circuits, _ = _at(0.5, grown)
+    data = trajectory_data(circuits, grown[0])
+    figure = trajectory_figure(data, found, grown[0])
+    buttons = figure.layout.updatemenus[0].buttons
+    assert len(buttons) == 12
+    visible = np.array([button.args[0]["visible"] for button in buttons])
+    assert (visible.sum(axis=0) == 1).all()
+    formed = found.set_index("run")
+    for button in buttons:
+        spans = [shape for shape in button.args[1]["shapes"] if shape["type"] == "rect"]
+        assert len(spans) == 3 * (0 if np.isnan(formed.loc[button.label, "formed_after"]) else 2)
+    json.loads(figure.to_json())
+
+
+def test_every_run_has_a_bar_or_a_triangle_for_formation_and_jump(grown):
+    found, _, _ = _at(0.5, grown)
+    figure = formation_figure(found, grown[0])
+    for name in ("circuit formed", "behaviour jumped"):
+        bars, still = (trace for trace in figure.data if trace.legendgroup == name)
+        assert (len(bars.x) // 3, len(still.x)) == (9, 3)
+
+
+def test_circuits_that_were_not_tried_have_no_formation(grown, tmp_path):
+    run = grown[0]["run"].iloc[0]
+    circuits = {(run, TARGET[0]): {0.0: CIRCUIT, 500.0: CIRCUIT}, ("elsewhere", TARGET[0]): {0.0: CIRCUIT}}
+    assert formation_data(circuits, *grown).empty
+    options = {"jumps": grown[1], "board": None, "onsets": None, "circuits": circuits}
+    text = write_report(grown[0], tmp_path / "x.html", **options).read_text()
+    assert "were not tried on other prompts" in text
+    assert "elsewhere" not in text.replace(_library(text), "").replace("from\nelsewhere", "")
+
+
 # --- the drawing ------------------------------------------------------------------------------------------------------
 
 
@@ -587,6 +703,22 @@ def test_a_trajectory_has_a_slider_on_one_scale():
     for step in steps:
         assert len(step.args[0]["x"]) == len(figure.data)
     assert json.loads(json.dumps(figure.to_plotly_json(), default=str))
+
+
+def test_a_selector_of_runs_shows_the_last_step_of_each_on_one_scale():
+    small = {10: {"edges": {"embed->L0H0.q": 0.1}}, 20: {"edges": {"embed->L0H0.q": 0.2}}}
+    large = {5: {"edges": {"embed->L0H0.q": 0.5, "L0H0->L1H1.v": 2.0}}, 9: {"edges": {"L0H0->L1H1.v": 4.0}}}
+    figure = draw_circuits({"one": small, "two": large}, marks={"two": {9: "after the jump"}})
+    one, two = figure.layout.updatemenus[0].buttons
+    assert [button.label for button in (one, two)] == ["one", "two"]
+    assert [step["label"] for step in two.args[1]["sliders"][0]["steps"]] == ["5", "9 (after the jump)"]
+    for button, trajectory in ((one, small), (two, large)):
+        alone = [trace.x for trace in draw_circuit({0: {"edges": {"embed->L0H0.q": 4.0}}, **trajectory}).data]
+        assert list(button.args[0]["x"][-2]) == list(alone[-2])
+        assert len(button.args[0]["x"]) == len(figure.data) == len(alone)
+        assert json.loads(json.dumps(button.args[1], default=list))["sliders"][0]["active"] == len(trajectory) - 1
+    widths = [trace.line.width for trace in figure.data[2:-2] if trace.x]
+    assert widths == [1.4]  # a twentieth of the largest score of both
 
 
 @pytest.mark.parametrize("wrong", [{}, {"scores": 1}, {"edges": {}, "nodes": {}}])

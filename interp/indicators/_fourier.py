@@ -101,6 +101,29 @@ def final_frequencies(obs: Observation, p: int) -> list[int]:
     return neuron_frequencies(on_grid(obs.final, "mlp_post", p), p) if obs.final is not None else []
 
 
+FINAL_WAVES = {
+    "train.logits": "answer",
+    "test.logits": "answer",
+    "train.mlp_post": "answer",
+    "test.mlp_post": "answer",
+    "final": "all",
+}
+"""What `final_waves` needs to see."""
+
+
+def final_waves(
+    obs: Observation,
+) -> tuple[Float[Tensor, "input vocab"], Float[Tensor, "input vocab"], Int[Tensor, "input"]] | None:
+    """The logits of all p² inputs, their part in the waves of the final checkpoint's key frequencies, and the answers;
+    None for other tasks, without MLPs, or without a final checkpoint."""
+    p = modulus(obs)
+    frequencies = [] if p is None else final_frequencies(obs, p)
+    if p is None or not frequencies:
+        return None
+    logits = on_grid(obs, "logits", p)
+    return logits, wave_part(obs, logits, frequencies), answers_on_grid(obs, p)
+
+
 def _inputs(obs: Observation, split: str, p: int) -> Int[Tensor, "scored"]:
     tokens = obs.splits[split].tokens
     return tokens[:, 0] * p + tokens[:, 1]

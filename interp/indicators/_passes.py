@@ -11,17 +11,20 @@ from interp.activations import Activations, capture
 from interp.errors import InputError
 from interp.models.places import resolve_positions
 from interp.models.sites import NEURON_SITES, SCORE_SITES
+from interp.types import Batch
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from interp.interventions import Intervention
     from interp.models import Model
-    from interp.types import Batch, Prompts
+    from interp.types import Prompts, Task
 
 SPLITS = ("train", "test")
-BESIDE = ("previous", "initial", "final", "circuit")
+ASKED = "asked."
+"""What the names of the needs begin with that are scores of a text task's questions."""
+BESIDE = ("previous", "initial", "final", "circuit", "reference")
 CHUNK = 2**23
 """How many logits a pass over a split computes at once."""
 
@@ -34,19 +37,43 @@ class Extended(NamedTuple):
     at: Int[Tensor, "prompt answer_len"]
 
 
-def run_passes(model: Model, prompts: Prompts, splits: Mapping[str, Batch], needs: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that `needs` names, on the CPU; None for a site that this architecture does not have."""
+def run_passes(
+    model: Model,
+    prompts: Prompts,
+    splits: Mapping[str, Batch],
+    needs: Mapping[str, str],
+    task: Task | None = None,
+    rng: Generator | None = None,
+) -> dict[str, Any]:
+    """Everything that `needs` names, on the CPU; None for a site that this architecture does not have, and for the
+    scores of questions where the task lists none."""
     kept: dict[str, Any] = {need: None for need in needs if _absent(model, need)}
     wanted = {need: positions for need, positions in needs.items() if need not in (*BESIDE, *kept)}
     if wanted.pop("weights", None):
         kept["weights"] = copy_weights(model)
+    asked = [need for need in wanted if need.startswith(ASKED)]
+    if asked:
+        kept |= _ask(model, task, asked, rng)
     for split in SPLITS:
         sites = [need.removeprefix(f"{split}.") for need in wanted if need.startswith(f"{split}.")]
         if sites:
             found = _run_split(model, _split(splits, split), sites)
             kept |= {f"{split}.{site}": value for site, value in found.items()}
-    on_prompts = {need: wanted[need] for need in wanted if need.partition(".")[0] not in SPLITS}
+    on_prompts = {need: wanted[need] for need in wanted if need not in asked and need.partition(".")[0] not in SPLITS}
     return kept | (_run_prompts(model, prompts, on_prompts) if on_prompts else {})
+
+
+def _ask(model: Model, task: Task | None, needs: Sequence[str], rng: Generator | None) -> dict[str, Any]:
+    """The scores of the questions that the task lists, and how many tokens they took."""
+    from interp.evaluate import ask
+
+    examples = () if task is None else task.extras.get("examples", ())
+    if task is None or callable(examples) or not examples:
+        return {**dict.fromkeys(needs), f"{ASKED}n_tokens": 0}
+    extras = task.extras
+    answers = ask(model, examples, extras["tokenizer"], protocol=extras["protocol"], rng=rng)
+    scores = {need: answers.scores.get(need.removeprefix(ASKED)) for need in needs}
+    return {**scores, f"{ASKED}n_tokens": answers.n_tokens}
 
 
 def run_prompts(
@@ -132,6 +159,8 @@ def _run_prompts(model: Model, prompts: Prompts, needs: Mapping[str, str]) -> di
 
 def _run_split(model: Model, batch: Batch, sites: list[str]) -> dict[str, Tensor]:
     """The scored positions of a split, sequence by sequence: logits [scored, vocab], other sites [layer, scored, …]."""
+    if not len(batch.tokens):  # nothing to score: one token goes in, and nothing of it is kept
+        batch = Batch(tokens=torch.zeros(1, 1, dtype=torch.long), targets=torch.full((1, 1), -1))
     scored = (batch.targets >= 0).cpu()
     per_chunk = max(1, CHUNK // max(1, int(scored.sum(dim=1).max()) * model.d_vocab))
     chunks = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -25,6 +25,17 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from interp.observe import Observation
+
+
+class Chain(NamedTuple):
+    """What a user may choose of a chain; `llc` says what each means."""
+
+    draws: int
+    burn_in: int
+    step_size: float
+    n_beta: float | None
+    localization: float
+    tokens: int
 
 
 def sample_losses(
@@ -62,27 +73,17 @@ def sample_losses(
     return losses
 
 
-def learning_coefficient(
-    obs: Observation,
-    *,
-    draws: int,
-    burn_in: int,
-    step_size: float,
-    n_beta: float | None,
-    localization: float,
-    tokens: int,
-    where: Point | None = None,
-) -> float:
+def learning_coefficient(obs: Observation, chain: Chain, *, where: Point | None = None) -> float:
     """λ̂ = nβ (mean loss along the chain − loss at its start), both over one sample of the training split; NaN if
     the chain diverges.
 
     Each move takes at most `tokens` tokens of whole sequences out of a sample that is at most four times as large.
     Without `n_beta`, it is B/ln B for the B sequences of a move.
     """
-    sample, start = training_sample(obs, 4 * tokens), parameters(obs.model)
+    sample, start = training_sample(obs, 4 * chain.tokens), parameters(obs.model)
     n, width = sample.tokens.shape
-    batch_size = min(n, max(1, tokens // width))
-    n_beta = default_beta(batch_size) if n_beta is None else n_beta
+    batch_size = min(n, max(1, chain.tokens // width))
+    n_beta = default_beta(batch_size) if chain.n_beta is None else chain.n_beta
 
     def draw_loss() -> Loss:
         if n == batch_size:
@@ -93,13 +94,13 @@ def learning_coefficient(
         draw_loss,
         start,
         obs.rng,
-        draws=draws,
-        burn_in=burn_in,
-        step_size=step_size,
+        draws=chain.draws,
+        burn_in=chain.burn_in,
+        step_size=chain.step_size,
         n_beta=n_beta,
-        localization=localization,
+        localization=chain.localization,
         where=where,
     )
     obs.spend(n * width)
-    obs.spend(batch_size * width * (draws + burn_in), backward=1)
+    obs.spend(batch_size * width * (chain.draws + chain.burn_in), backward=1)
     return n_beta * (float(losses.mean()) - float(mean_loss(obs.model, sample)(start)))

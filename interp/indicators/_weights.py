@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from interp.models.weights import W_K, W_O, W_Q, W_V
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Float
     from torch import Tensor
 
+    from interp.models import Model
     from interp.observe import Observation
 
 
@@ -44,15 +49,16 @@ def unembedding(obs: Observation) -> Float[Tensor, "vocab d_model"]:
     return obs["weights"][f"{obs.sites.unembed}.weight"].double()
 
 
-def heads(obs: Observation) -> Heads:
-    """The weights of all attention heads."""
-    model = obs.model
-    shape = (model.n_heads, model.d_head, model.d_model)
-    layers = [_projections(obs, layer) for layer in range(model.n_layers)]
-    q, k, v, o = (torch.stack(part) for part in zip(*layers, strict=True))
-    repeats = model.n_heads // model.n_kv_heads
-    k, v = (part.unflatten(1, (model.n_kv_heads, model.d_head)).repeat_interleave(repeats, dim=1) for part in (k, v))
-    return Heads(q.unflatten(1, shape[:2]), k, v, o.unflatten(1, shape[:2]))
+def heads(model: Model) -> Heads:
+    """The weights of all attention heads, as the model has them now."""
+
+    def of_all(part: Callable[[Model, int], Tensor], *, repeats: int = 1) -> Float[Tensor, "layer head d_in d_out"]:
+        each = torch.stack([part(model, layer).detach() for layer in range(model.n_layers)]).double().cpu()
+        return each.repeat_interleave(repeats, dim=1)
+
+    shared = model.n_heads // model.n_kv_heads
+    k, v = (of_all(part, repeats=shared).mT for part in (W_K, W_V))
+    return Heads(of_all(W_Q).mT, k, v, of_all(W_O))
 
 
 def mlp_out(obs: Observation, layer: int) -> Float[Tensor, "neuron d_model"] | None:

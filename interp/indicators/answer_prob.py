@@ -1,14 +1,17 @@
-"""Probability of the whole right answer, mean over prompts: what sampling at temperature 1 gets right."""
+"""Probability of the whole right answer, mean over prompts: what sampling at temperature 1 gets right. Of a
+text task that lists its questions, of the first accepted answer or the best option."""
 
 from __future__ import annotations
 
 from interp import scoring
 from interp.observe import Estimate, Observation
 
-NEEDS = {"logits": "answer"}
+NEEDS = {"logits": "answer", "asked.prob": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "probability", True, "behaviour"
 
 
 def answer_prob(obs: Observation) -> Estimate:
     """In [0, 1]; the product over the answer's tokens."""
+    if obs["asked.prob"] is not None:
+        return scoring.mean(obs["asked.prob"])
     return scoring.mean(scoring.prob(obs["logits"], obs.answers))

@@ -1,13 +1,16 @@
-"""Attention progress of every head (Gopalani & Hu 2025): share of its attention that is on the positions that the
-task requires, mean over the queries that require some. `task.extras["required"](tokens)` says which keys each query
-needs; NaN for tasks without it."""
+"""Attention progress of every head (Gopalani & Hu 2025, arXiv 2506.13688): share of its attention that is on the
+positions that the task requires, mean over the queries that require some. `task.extras["required"](tokens)` says which
+keys each query needs; NaN for tasks without it. Answers of several tokens are read on: the queries that predict the
+later ones count too, in a pass of its own over the prompts with the right answers behind them."""
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.activations import capture
+from interp.indicators._passes import extend
 from interp.observe import Observation
 
 NEEDS = {"pattern": "all"}
@@ -19,7 +22,17 @@ def attention_progress(obs: Observation) -> Float[Tensor, "layer head"]:
     required = obs.task.extras.get("required")
     if required is None:
         return torch.full((obs.model.n_layers, obs.model.n_heads), float("nan"))
-    needed = required(obs.prompts.clean)
-    attention = torch.where(needed[:, None], obs["pattern"].double(), 0).sum(dim=-1)
+    tokens, pattern = _with_answers(obs) if obs.answers.shape[1] > 1 else (obs.prompts.clean, obs["pattern"])
+    needed = required(tokens)
+    attention = torch.where(needed[:, None], pattern.double(), 0).sum(dim=-1)
     asking = needed.any(dim=-1)
     return (attention * asking[:, None]).sum(dim=(1, 3)) / asking.sum()
+
+
+def _with_answers(
+    obs: Observation,
+) -> tuple[Int[Tensor, "prompt pos"], Float[Tensor, "layer prompt head query key"]]:
+    """The prompts with their answers behind them (but for the last token), and the attention patterns there."""
+    tokens, mask, _ = extend(obs.prompts)
+    obs.spend(tokens.numel())
+    return tokens, capture(obs.model, tokens, "pattern", mask=mask, device="cpu")["pattern"]

@@ -1,7 +1,8 @@
 """Brier score over the whole vocabulary (Brier 1950): Σ_tokens (p(token) − [token is right])², mean over the answer's
 tokens and over prompts.
 
-0 for certain and right, 2 for certain and wrong, 1 − 1/V for a uniform guess over V tokens.
+0 for certain and right, 2 for certain and wrong, 1 − 1/V for a uniform guess over V tokens. Of a text task whose
+questions have options, over these: Σ_options (p − score)², p the softmax of their log-probabilities.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 from interp import scoring
 from interp.observe import Estimate, Observation
 
-NEEDS = {"logits": "answer"}
+NEEDS = {"logits": "answer", "asked.brier": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "squared probability", True, "behaviour"
 
 
 def brier(obs: Observation) -> Estimate:
     """From 0 to 2."""
+    if obs["asked.brier"] is not None:
+        return scoring.mean(obs["asked.brier"])
     return scoring.mean(scoring.brier(obs["logits"], obs.answers))

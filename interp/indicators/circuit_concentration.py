@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from interp.indicators._circuits import magnitudes
+from interp.circuits.formation.track import magnitudes
 from interp.indicators._spectra import gini
 from interp.observe import Observation
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import math
 
-from interp.indicators._circuits import magnitudes
+from interp.circuits.formation.track import magnitudes
+from interp.forming import similarity
 from interp.observe import Observation
 
 NEEDS = {"circuit": "all", "previous": "all"}
@@ -17,7 +18,4 @@ def circuit_similarity(obs: Observation) -> float:
     """1 for equal scores, 0 for disjoint ones; NaN where all are zero."""
     if obs.circuit is None or obs.previous is None or obs.previous.circuit is None:
         return math.nan
-    now, before = magnitudes(obs.circuit), magnitudes(obs.previous.circuit)
-    pairs = [(now.get(name, 0.0), before.get(name, 0.0)) for name in now.keys() | before.keys()]
-    most = sum(map(max, pairs))
-    return sum(map(min, pairs)) / most if most > 0 else math.nan
+    return similarity(magnitudes(obs.circuit), magnitudes(obs.previous.circuit))

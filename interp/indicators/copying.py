@@ -7,20 +7,16 @@ Norms between the weights are left out. NaN where all eigenvalues are 0, or inpu
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.indicators._weights import embedding, heads, unembedding
+from interp.indicators._composition import copying_scores
 from interp.observe import Observation
 
-NEEDS = {"weights": "all"}
+NEEDS: dict[str, str] = {}
 DIMS, UNIT, ONLINE = ("layer", "head"), "share", True
 
 
 def copying(obs: Observation) -> Float[Tensor, "layer head"]:
-    """The eigenvalues that are not 0 are those of the small matrix W_V W_E W_U W_O of d_head × d_head."""
-    w, n = heads(obs), min(len(embedding(obs)), len(unembedding(obs)))
-    through = embedding(obs)[:n].T @ unembedding(obs)[:n]
-    values = torch.linalg.eigvals(w.v @ through @ w.o.mT)
-    return values.real.sum(dim=-1) / values.abs().sum(dim=-1)
+    """From −1 to 1."""
+    return copying_scores(obs.model)

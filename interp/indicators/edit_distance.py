@@ -1,15 +1,18 @@
 """Levenshtein distance, in tokens, from the most likely token at each place of the answer to the right ones, mean over
-prompts: partial credit for answers of several tokens."""
+prompts: partial credit for answers of several tokens. Of a text task that lists its questions, in characters, from what
+the model writes by itself to the nearest accepted answer."""
 
 from __future__ import annotations
 
 from interp import scoring
 from interp.observe import Estimate, Observation
 
-NEEDS = {"logits": "answer"}
-DIMS, UNIT, ONLINE, KIND = (), "tokens", True, "behaviour"
+NEEDS = {"logits": "answer", "asked.edit_distance": "all"}
+DIMS, UNIT, ONLINE, KIND = (), "symbols", True, "behaviour"
 
 
 def edit_distance(obs: Observation) -> Estimate:
-    """0 where every token is right; each place is predicted after the right tokens before it."""
+    """0 where every token is right; each place is predicted after the right tokens before it (a text's answer is written freely)."""
+    if obs["asked.edit_distance"] is not None:
+        return scoring.mean(obs["asked.edit_distance"])
     return scoring.mean(scoring.edit_distance(obs["logits"], obs.answers))

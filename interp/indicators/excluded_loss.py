@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import math
 
-from interp.indicators._fourier import answers_on_grid, final_frequencies, modulus, on_grid, train_inputs, wave_part
+from interp.indicators._fourier import FINAL_WAVES, final_waves, train_inputs
 from interp.indicators._scores import log_softmax, pick
 from interp.observe import Observation
 
-NEEDS = {
-    "train.logits": "answer",
-    "test.logits": "answer",
-    "train.mlp_post": "answer",
-    "test.mlp_post": "answer",
-    "final": "all",
-}
+NEEDS = FINAL_WAVES
 DIMS, UNIT, ONLINE = (), "nats", False
 
 
 def excluded_loss(obs: Observation) -> float:
     """Falls while the model memorises, rises as it comes to rely on the waves."""
-    p = modulus(obs)
-    frequencies = [] if p is None else final_frequencies(obs, p)
-    if p is None or not frequencies:
+    found = final_waves(obs)
+    if found is None:
         return math.nan
-    logits = on_grid(obs, "logits", p)
-    left = logits - wave_part(obs, logits, frequencies)
-    return float(-pick(log_softmax(left), answers_on_grid(obs, p))[train_inputs(obs, p)].mean())
+    logits, waves, answers = found
+    return float(-pick(log_softmax(logits - waves), answers)[train_inputs(obs, math.isqrt(len(answers)))].mean())

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.indicators._loss import parameters
-from interp.indicators._sgld import learning_coefficient
+from interp.indicators._sgld import Chain, learning_coefficient
 from interp.indicators._weights import head_masks
 from interp.observe import Observation
 
@@ -30,16 +30,9 @@ def head_llc(
     tokens: int = 1024,
 ) -> Float[Tensor, "layer head"]:
     """One chain a head, each (draws + burn_in) passes forward and back."""
+    chain = Chain(draws, burn_in, step_size, n_beta, localization, tokens)
     values = torch.empty(obs.model.n_layers, obs.model.n_heads)
     for layer, head in torch.cartesian_prod(*map(torch.arange, values.shape)).tolist():
-        values[layer, head] = learning_coefficient(
-            obs,
-            draws=draws,
-            burn_in=burn_in,
-            step_size=step_size,
-            n_beta=n_beta,
-            localization=localization,
-            tokens=tokens,
-            where=head_masks(obs, parameters(obs.model), layer, head),
-        )
+        own = head_masks(obs, parameters(obs.model), layer, head)
+        values[layer, head] = learning_coefficient(obs, chain, where=own)
     return values

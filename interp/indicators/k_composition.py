@@ -15,11 +15,11 @@ from interp.indicators._composition import strongest_writer
 from interp.indicators._weights import heads
 from interp.observe import Observation
 
-NEEDS = {"weights": "all"}
+NEEDS: dict[str, str] = {}
 DIMS, UNIT, ONLINE = ("layer", "head"), "share", True
 
 
 def k_composition(obs: Observation) -> Float[Tensor, "layer head"]:
     """From 0 to 1, for the earlier head that composes most."""
-    w = heads(obs)
+    w = heads(obs.model)
     return strongest_writer(w, reader=w.k, onwards=w.q)

@@ -10,7 +10,7 @@ setting only.
 
 from __future__ import annotations
 
-from interp.indicators._sgld import learning_coefficient
+from interp.indicators._sgld import Chain, learning_coefficient
 from interp.observe import Observation
 
 NEEDS: dict[str, str] = {}
@@ -29,12 +29,4 @@ def llc(
 ) -> float:
     """One chain; `step_size` is ε, `n_beta` nβ, `localization` γ; each move takes at most `tokens` tokens of
     sequences."""
-    return learning_coefficient(
-        obs,
-        draws=draws,
-        burn_in=burn_in,
-        step_size=step_size,
-        n_beta=n_beta,
-        localization=localization,
-        tokens=tokens,
-    )
+    return learning_coefficient(obs, Chain(draws, burn_in, step_size, n_beta, localization, tokens))

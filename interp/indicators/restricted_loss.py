@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import math
 
-from interp.indicators._fourier import answers_on_grid, final_frequencies, modulus, on_grid, wave_part
+from interp.indicators._fourier import FINAL_WAVES, final_waves
 from interp.indicators._scores import log_softmax, pick
 from interp.observe import Observation
 
-NEEDS = {
-    "train.logits": "answer",
-    "test.logits": "answer",
-    "train.mlp_post": "answer",
-    "test.mlp_post": "answer",
-    "final": "all",
-}
+NEEDS = FINAL_WAVES
 DIMS, UNIT, ONLINE = (), "nats", False
 
 
 def restricted_loss(obs: Observation) -> float:
     """Falls as the generalising circuit forms, before the test loss does."""
-    p = modulus(obs)
-    frequencies = [] if p is None else final_frequencies(obs, p)
-    if p is None or not frequencies:
+    found = final_waves(obs)
+    if found is None:
         return math.nan
-    logits = on_grid(obs, "logits", p)
-    kept = wave_part(obs, logits, frequencies) + logits.mean(dim=0)
-    return float(-pick(log_softmax(kept), answers_on_grid(obs, p)).mean())
+    logits, waves, answers = found
+    return float(-pick(log_softmax(waves + logits.mean(dim=0)), answers).mean())

@@ -1,8 +1,10 @@
 """Share of the update since the previous checkpoint that lies along one direction, component by component: σ₁²/Σσ²
 of the singular values of the change of its weights. NaN without a previous checkpoint or where nothing changed.
 
-A simple reading of the spectrum of updates, whose edge has been proposed as an early sign (arXiv 2603.15678 follows
-the gaps of a window of updates). Components: "embed", "logits", "L2" (q, k, v, o of all heads, stacked), "L2.mlp".
+A simple reading of the spectrum of updates, whose edge has been proposed as an early sign: arXiv 2603.15678 follows
+the gaps between the singular values of a *window* of updates. That needs the weights of as many checkpoints at once,
+or their inner products, and an observation holds one earlier checkpoint: this is one update, taken apart matrix by
+matrix. Components: "embed", "logits", "L2" (q, k, v, o of all heads, stacked), "L2.mlp".
 """
 
 from __future__ import annotations

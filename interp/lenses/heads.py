@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from interp.activations import capture
 from interp.errors import InputError
 from interp.models import weights
-from interp.models.places import check_indices, mapped
+from interp.models.places import check_indices
 from interp.types import Prompts
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from interp.models import Model
-    from interp.observe import Observation
 
 
 def head_scores(
@@ -40,12 +39,12 @@ def head_scores(
         InputError: neither prompts nor rng; a context too short for a repeat of two tokens; no map of sites.
     """
     from interp.circuits.formation.roles import role_scores
-    from interp.indicators.copying import copying
+    from interp.indicators._composition import copying_scores
 
-    observed = _weights_of(model)
+    copying = copying_scores(model)
     if prompts is None:
         prompts = _repeated(model, rng, min(length, model.n_ctx // 2), sequences)
-    return {**role_scores(model, prompts), "copying": copying(observed)}
+    return {**role_scores(model, prompts), "copying": copying}
 
 
 def _repeated(model: Model, rng: torch.Generator | None, length: int, sequences: int) -> Prompts:
@@ -70,19 +69,19 @@ def composition(
     Raises:
         InputError: an architecture without a map of sites.
     """
-    from interp.indicators._composition import _norm
+    from interp.indicators._composition import product_norm
     from interp.indicators._weights import heads
 
-    w = heads(_weights_of(model))
+    w = heads(model)
     n_layers, n_heads = w.q.shape[:2]
     scores = {side: torch.full((n_layers, n_heads) * 2, torch.nan, dtype=torch.float64) for side in "qkv"}
     for side, reader, onwards in (("q", w.q, w.k), ("k", w.k, w.q), ("v", w.v, w.o)):
         on, v = _rotated(onwards), _rotated(w.v)
-        sizes, written = _norm(onwards, reader), _norm(w.o, w.v)
+        sizes, written = product_norm(onwards, reader), product_norm(w.o, w.v)
         for layer in range(1, n_layers):
             for below in range(layer):
                 through = reader[layer] @ w.o[below, :, None].mT
-                composed = _norm(on[layer], through @ v[below, :, None])
+                composed = product_norm(on[layer], through @ v[below, :, None])
                 scores[side][below, :, layer] = composed / (sizes[layer] * written[below, :, None])
     return scores
 
@@ -90,23 +89,6 @@ def composition(
 def _rotated(rows: Float[Tensor, "... d_head d_model"]) -> Float[Tensor, "... d_head rank"]:
     """The same rows in a basis of their span: products of them, and norms, stay what they are and cost less."""
     return torch.linalg.qr(rows.mT, mode="r").R.mT
-
-
-def _weights_of(model: Model) -> Observation:
-    """What the indicators that read nothing but weights need to see of a model."""
-    from interp.observe import Observation
-
-    mapped(model)
-    named = model.module.named_parameters(remove_duplicate=False)
-    return Observation(
-        model=model,
-        task=cast(Any, None),
-        prompts=cast(Any, None),
-        splits={},
-        rng=torch.Generator(),
-        needs={"weights": "all"},
-        kept={"weights": {name: parameter.detach().cpu() for name, parameter in named}},
-    )
 
 
 def attention_figure(

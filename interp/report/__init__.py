@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from interp.report.aligned import aligned_data, aligned_figure
 from interp.report.behaviour import behaviour_data, behaviour_figure
-from interp.report.circuit import circuit_data, draw_circuit
+from interp.report.circuit import circuit_data, draw_circuit, draw_circuits
+from interp.report.formation import formation_data, trajectory_data
+from interp.report.formation_figures import formation_figure, trajectory_figure
 from interp.report.headline import headline
 from interp.report.heatmap import heatmap_data, heatmap_figure
 from interp.report.jump_step import jump_step_data, jump_step_figure
@@ -23,6 +25,9 @@ __all__ = [
     "behaviour_figure",
     "circuit_data",
     "draw_circuit",
+    "draw_circuits",
+    "formation_data",
+    "formation_figure",
     "headline",
     "heatmap_data",
     "heatmap_figure",
@@ -32,5 +37,7 @@ __all__ = [
     "onset_data",
     "outcomes",
     "run_styles",
+    "trajectory_data",
+    "trajectory_figure",
     "write_report",
 ]

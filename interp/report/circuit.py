@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from interp.report.scores import Scores, frames
 MAX_EDGES = 150
 MAX_EDGES_FRAME = 60
 MAX_FRAMES = 48
+MIN_FRAMES = 12
 WIDTHS = (0.6, 1.4, 2.6, 4.2, 6.5)
 _NODE = re.compile(r"L(\d+)(?:H(\d+)|\.(\w+))?$")
 
@@ -33,28 +34,74 @@ def draw_circuit(
     max_edges: the strongest edges to draw, for each step (150; 60 where there are several steps).
 
     Widths and colours share one scale over the trajectory. Edges to q, k and v of a head are drawn as one, the slot is
-    in the hover. Beyond 48 steps an even choice of them is drawn.
+    in the hover. Beyond 48 steps an even choice of them is drawn, with those that have marks.
     """
-    pairs = frames(circuit)
-    chosen = np.unique(np.linspace(0, len(pairs) - 1, min(len(pairs), MAX_FRAMES)).round().astype(int))
-    pairs = [pairs[i] for i in chosen]
-    limit = max_edges or (MAX_EDGES if len(pairs) == 1 else MAX_EDGES_FRAME)
-    places = _places([name for _, scores in pairs for name in _names(scores)])
-    top_node, top_edge = (max((abs(v) for _, s in pairs for v in s[k].values()), default=0.0) or 1.0 for k in (0, 1))
-    drawn = [_traces(scores, places, top_node, top_edge, limit) for _, scores in pairs]
-    figure = go.Figure(drawn[-1])
-    rows = sorted({y for _, y in places.values()})
-    height = int(np.clip(160 + 74 * len(rows), 320, 860))
-    style.styled(figure, height=height, margin={"t": 48, "b": 40, "l": 70}, hovermode="closest")
-    figure.update_xaxes(visible=False, range=_x_range(places))
-    figure.update_yaxes(showgrid=False, ticks="", showline=False, range=[rows[0] - 0.7, rows[-1] + 0.7])
-    figure.update_yaxes(**_layer_ticks(places))
-    figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
+    figure = draw_circuits({title: circuit}, marks={title: marks or {}}, max_edges=max_edges)
     if title:
         figure.update_layout(title={"text": escape(title), "font": {"size": 14}, "x": 0.0, "xref": "paper"})
-    if len(pairs) > 1:
-        figure.update_layout(sliders=[_slider([step for step, _ in pairs], drawn, marks or {})])
     return figure
+
+
+def draw_circuits(
+    circuits: Mapping[str, Any],
+    *,
+    marks: Mapping[str, Mapping[float, str]] | None = None,
+    max_edges: int | None = None,
+) -> go.Figure:
+    """Several of what `draw_circuit` draws, by name, with a selector; the first is shown. Widths and colours share one
+    scale over all of them, and they share the number of steps that are drawn."""
+    marks = marks or {}
+    n_frames = max(MIN_FRAMES, MAX_FRAMES // len(circuits))
+    pairs = {name: _chosen(frames(one), n_frames, marks.get(name, {})) for name, one in circuits.items()}
+    scores = [one for trajectory in pairs.values() for _, one in trajectory]
+    top_node, top_edge = (
+        max((abs(v) for s in scores for v in s[kind].values()), default=0.0) or 1.0 for kind in (0, 1)
+    )
+    limit = max_edges or (MAX_EDGES if len(scores) == 1 else MAX_EDGES_FRAME)
+    views = {
+        name: _view(trajectory, marks.get(name, {}), top_node, top_edge, limit) for name, trajectory in pairs.items()
+    }
+    first = next(iter(views.values()))
+    figure = go.Figure(first.traces)
+    height = max(view.height for view in views.values())
+    style.styled(figure, height=height, margin={"t": 48, "b": 40, "l": 70}, hovermode="closest")
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(showgrid=False, ticks="", showline=False)
+    figure.update_layout({name.replace(".", "_"): value for name, value in first.layout.items()})
+    figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
+    if len(views) > 1:
+        buttons = [
+            {"label": escape(name), "method": "update", "args": [_data(view.traces), view.layout]}
+            for name, view in views.items()
+        ]
+        figure.update_layout(updatemenus=[style.dropdown(buttons)])
+    return figure
+
+
+class _View(NamedTuple):
+    """One trajectory: what is drawn of its last step, and the layout that goes with it, slider included."""
+
+    traces: list[go.Scatter]
+    layout: dict[str, Any]
+    height: int
+
+
+def _view(
+    pairs: Sequence[tuple[float, Scores]], marks: Mapping[float, str], top_node: float, top_edge: float, limit: int
+) -> _View:
+    places = _places([name for _, scores in pairs for name in _names(scores)])
+    drawn = [_traces(scores, places, top_node, top_edge, limit) for _, scores in pairs]
+    rows = sorted({y for _, y in places.values()})
+    layout: dict[str, Any] = {"xaxis.range": _x_range(places), "yaxis.range": [rows[0] - 0.7, rows[-1] + 0.7]}
+    layout |= {f"yaxis.{name}": value for name, value in _layer_ticks(places).items()}
+    layout["sliders"] = [_slider([step for step, _ in pairs], drawn, marks)] if len(pairs) > 1 else []
+    return _View(traces=drawn[-1], layout=layout, height=int(np.clip(160 + 74 * len(rows), 320, 860)))
+
+
+def _chosen(pairs: list[tuple[float, Scores]], n_frames: int, marks: Mapping[float, str]) -> list[tuple[float, Scores]]:
+    """An even choice of the steps, and those that have marks."""
+    even = np.linspace(0, len(pairs) - 1, min(len(pairs), n_frames)).round().astype(int)
+    return [pair for place, pair in enumerate(pairs) if place in even or pair[0] in marks]
 
 
 def circuit_data(circuit: Any) -> pd.DataFrame:
@@ -244,14 +291,19 @@ def _slider(steps: list[float], drawn: list[list[go.Scatter]], marks: Mapping[fl
     entries = []
     for step, traces in zip(steps, drawn, strict=True):
         label = style.number(step) + (f" ({escape(marks[step])})" if step in marks else "")
-        data = {
-            "x": [trace.x for trace in traces],
-            "y": [trace.y for trace in traces],
-            "text": [trace.text for trace in traces],
-            "hovertext": [trace.hovertext for trace in traces],
-            "marker.color": [trace.marker.color for trace in traces],
-            "marker.opacity": [trace.marker.opacity for trace in traces],
-            "textfont.color": [trace.textfont.color for trace in traces],
-        }
-        entries.append({"label": label, "method": "restyle", "args": [data]})
+        entries.append({"label": label, "method": "restyle", "args": [_data(traces)]})
     return style.slider(entries, active=len(entries) - 1)
+
+
+def _data(traces: Sequence[go.Scatter]) -> dict[str, Any]:
+    """What differs between two drawings, trace by trace."""
+    return {
+        "x": [trace.x for trace in traces],
+        "y": [trace.y for trace in traces],
+        "text": [trace.text for trace in traces],
+        "hovertext": [trace.hovertext for trace in traces],
+        "marker.symbol": [trace.marker.symbol for trace in traces],
+        "marker.color": [trace.marker.color for trace in traces],
+        "marker.opacity": [trace.marker.opacity for trace in traces],
+        "textfont.color": [trace.textfont.color for trace in traces],
+    }

@@ -110,8 +110,15 @@ def _jump_clause(found: pd.DataFrame, curve: tuple[str, str], *, several: bool) 
     before, after = (style.number(jumped[name].median()) for name in ("step_before", "step_after"))
     steps = f"between steps {before} and {after}"
     medians = " (medians)" if k > 1 else ""
-    rest = _kinds(found[~found["jumped"]])
+    rest = _artefacts(jumped) + _kinds(found[~found["jumped"]])
     return f"{who}: {what} {verb} from {_level(start, measure)} to {_level(end, measure)}, {steps}{medians}{rest}"
+
+
+def _artefacts(jumped: pd.DataFrame) -> str:
+    """Of the runs that jumped: in how many the measure makes the jump out of a smooth change."""
+    k = int((jumped["kind"] == "artefact").sum())
+    which = "it is" if len(jumped) == 1 else f"in {k} of them it is"
+    return f" ({which} an artefact of the measure: a continuous one rises without a jump)" if k else ""
 
 
 def _level(value: float, measure: str) -> str:

@@ -26,7 +26,8 @@ COLUMNS = ["run", "task", "step", "component", "layer", "part", "value"]
 def heatmap_measure(table: pd.DataFrame) -> str | None:
     """The measure to draw: `patching`, else the first circuit method whose node scores are in the table."""
     there = set(table.loc[table["component"] != "", "measure"].unique())
-    return next((name for name in ("patching", *plugins.names("circuits.methods")) if name in there), None)
+    methods = (name.replace("_", "-") for name in plugins.names("circuits"))
+    return next((name for name in ("patching", *methods) if name in there), None)
 
 
 def heatmap_data(table: Any, *, measure: str = "patching") -> pd.DataFrame:

@@ -18,7 +18,7 @@ from interp.report import style
 from interp.report.rows import records_of, rows_of
 from interp.table import COLUMNS, read_table
 
-EVENT_KINDS = ("abrupt", "gradual")
+EVENT_KINDS = ("abrupt", "gradual", "artefact")
 EVENT_MAGNITUDE = 0.2
 TARGETS = ("exact_match", "accuracy")
 _CONTROL = re.compile(r"control|shuffle|no(weight)?decay|(little|few|low|less)(train(ing)?)?(data|examples)")
@@ -156,9 +156,10 @@ def outcomes(table: Any, jumps: Any, task: str, measure: str) -> pd.DataFrame:
     """One row a run that has the curve: run, size, setting, seed, kind, jumped, reason, the numbers of the jump record,
     start, end (first and last value), last_step, budget.
 
-    `jumped`: there is an abrupt or gradual change; of a share (exact_match, accuracy) only one upwards by at least 0.2
-    counts. The first one speaks for the run; without one, `kind` and `reason` tell what was found instead. The budget
-    is the planned number of steps, else the longest run of the setting.
+    `jumped`: there is an event as the leaderboard counts it: a completed abrupt or gradual change (a checkpoint follows
+    its end), of a share (exact_match, accuracy) upwards by at least 0.2. That a companion calls it an artefact of the
+    measure takes nothing from the event; `kind` says so. The first one speaks for the run; without one, `kind` and
+    `reason` tell what was found instead. The budget is the planned number of steps, else the longest run of the setting.
     """
     table = as_table(table)
     curve = behaviour(table)
@@ -178,22 +179,29 @@ def outcomes(table: Any, jumps: Any, task: str, measure: str) -> pd.DataFrame:
         last_step=("step", "max"),
     )
     facts = facts.assign(budget=_budgets(table).reindex(facts.index)).reset_index()
-    events = [_event(records.get(str(run), []), upwards=style.is_share(measure)) for run in facts["run"]]
+    events = [
+        _event(records.get(str(run), []), upwards=style.is_share(measure), last=last)
+        for run, last in zip(facts["run"], facts["last_step"], strict=True)
+    ]
     judged = pd.DataFrame(events, columns=["kind", "jumped", "reason", *_NUMBERS])
     return pd.concat([facts, judged], axis=1).astype({"run": str, "jumped": bool})
 
 
-def _event(records: list[dict[str, Any]], *, upwards: bool) -> dict[str, Any]:
+def _event(records: list[dict[str, Any]], *, upwards: bool, last: float) -> dict[str, Any]:
     """What speaks for the run: its first event, else the first of its other records."""
     if not records:
         return {"kind": "undetermined", "jumped": False, "reason": "no record of this curve"}
+    reason = ""
     for record in records:
-        large = not upwards or not record["magnitude"] < EVENT_MAGNITUDE
-        if record["kind"] in EVENT_KINDS and record["step_before"] == record["step_before"] and large:
+        if record["kind"] not in EVENT_KINDS or record["step_before"] != record["step_before"]:
+            continue
+        if upwards and record["magnitude"] < EVENT_MAGNITUDE:
+            reason = reason or "downwards or below the least magnitude"
+        elif record["step_after"] >= last:
+            reason = reason or "still under way at the last checkpoint"
+        else:
             return {**record, "jumped": True}
-    first = records[0]
-    small = "downwards or below the least magnitude" if first["kind"] in EVENT_KINDS else ""
-    return {**first, "jumped": False, "reason": first["reason"] or small}
+    return {**records[0], "jumped": False, "reason": records[0]["reason"] or reason}
 
 
 def _budgets(table: pd.DataFrame) -> pd.Series:

@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 import interp
 from interp.errors import InputError
 from interp.report import assets
+from interp.report.formation import Circuits
 from interp.report.headline import cards, headline
 from interp.report.leads import board_dict
 from interp.report.onsets import COLUMNS as ONSET_COLUMNS
@@ -34,7 +35,7 @@ def write_report(
     jumps: Any = COMPUTE,
     board: Any = COMPUTE,
     onsets: Any = COMPUTE,
-    circuits: Mapping[tuple[str, str], Mapping[float, Any]] | None = None,
+    circuits: Circuits | None = None,
     forecast: Any = COMPUTE,
     provenance: Mapping[str, Any] | None = None,
     controls: Collection[str] | None = None,
@@ -72,7 +73,7 @@ def write_report(
         board=board,
         found={curve: outcomes(found.table, jumps, *curve) for curve in target_curves(found.table, board_dict(board))},
         onsets=pd.DataFrame(columns=ONSET_COLUMNS) if onsets is None else onsets,
-        circuits=found.circuits if circuits is None else circuits,
+        circuits=_of_table(found.circuits if circuits is None else circuits, found.table),
         forecast=forecast,
         controls=controls,
         failures=found.failures,
@@ -92,6 +93,12 @@ def _beside(source: str | Path | pd.DataFrame) -> Path:
         raise InputError("a DataFrame has no folder: say where the page goes, as in write_report(table, 'report.html')")
     path = Path(source)
     return path / "report.html" if path.is_dir() else path.with_suffix(".report.html")
+
+
+def _of_table(circuits: Circuits, table: pd.DataFrame) -> Circuits:
+    """The circuits of runs that the table has."""
+    runs = set(table["run"].unique())
+    return {(run, task): steps for (run, task), steps in circuits.items() if run in runs}
 
 
 def _jumps(table: pd.DataFrame, reasons: dict[str, str]) -> Any:

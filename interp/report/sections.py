@@ -13,15 +13,18 @@ import pandas as pd
 from interp.report import style, tables
 from interp.report.aligned import MAX_PANELS, aligned_data, aligned_figure
 from interp.report.behaviour import MAX_CURVES, MAX_RUNS, behaviour_data, behaviour_figure
-from interp.report.circuit import circuit_data, draw_circuit
+from interp.report.circuit import circuit_data, draw_circuits
+from interp.report.formation_section import formation_section
 from interp.report.heatmap import heatmap_data, heatmap_figure, heatmap_measure
 from interp.report.jump_step import jump_step_data, jump_step_figure
 from interp.report.leads import board_dict
 from interp.report.leads_section import leads_section
-from interp.report.outcomes import behaviour, jump_frame
+from interp.report.outcomes import behaviour, jump_frame, run_styles
 from interp.report.rows import rows_of
 from interp.report.section import Material, Section, caption, figure_html, section
 from interp.report.sources import as_yaml
+
+MAX_DRAWN = 12
 
 
 def sections(material: Material) -> tuple[list[Section], list[tuple[str, str]]]:
@@ -31,8 +34,9 @@ def sections(material: Material) -> tuple[list[Section], list[tuple[str, str]]]:
         "Indicators aligned on the jump": _aligned,
         "The circuit forming, component by component": _heatmap,
         "When runs jump": _jump_step,
-        "Leads": leads_section,
+        "When the circuit formed": formation_section,
         "The circuit drawn": _circuits,
+        "Leads": leads_section,
         "Jumps": _jumps,
         "Failures": _failures,
         "Provenance": _provenance,
@@ -158,34 +162,46 @@ def _jump_step(material: Material) -> Section | str:
 def _circuits(material: Material) -> Section | str:
     if not material.circuits:
         return "no circuits were stored"
-    found = pd.concat([part.assign(task=task) for (task, _), part in material.found.items()], ignore_index=True)
-    curves = sorted(material.circuits, key=lambda key: (-len(material.circuits[key]), key))
-    jumped = {(r.run, r.task): (r.step_before, r.step_after) for r in rows_of(found) if r.jumped}
-    run, task = next((key for key in curves if key in jumped), curves[0])
-    trajectory = material.circuits[(run, task)]
-    steps = sorted(trajectory)
-    before, after = jumped.get((run, task), (None, None))
-    marks = {max((s for s in steps if s <= before), default=-1.0): "before the jump"} if before is not None else {}
-    marks |= {min((s for s in steps if s >= after), default=-1.0): "after the jump"} if after is not None else {}
-    title = f"{run}, {task}"
-    figure = draw_circuit(dict(trajectory), title=title, marks=marks)
-    n = len(steps)
-    has_edges = bool((circuit_data(dict(trajectory))["kind"] == "edge").any())
-    edges = "Weak edges are left out." if has_edges else "The method scores nodes only, so there are no edges."
+    styles = run_styles(material.table, material.controls)
+    jumped = {
+        (str(row.run), task): (row.step_before, row.step_after)
+        for (task, _), part in material.found.items()
+        for row in rows_of(part)
+        if row.jumped
+    }
+    several = len({task for _, task in material.circuits}) > 1
+    curves = sorted(material.circuits, key=lambda key: (key not in jumped, styles[key[0]].order, key))[:MAX_DRAWN]
+    names = {key: f"{key[0]} · {key[1]}" if several else key[0] for key in curves}
+    trajectories = {names[key]: dict(material.circuits[key]) for key in curves}
+    marks = {names[key]: _marks(sorted(material.circuits[key]), *jumped[key]) for key in curves if key in jumped}
+    figure = draw_circuits(trajectories, marks=marks)
+    data = pd.concat(
+        [circuit_data(dict(material.circuits[key])).assign(run=key[0], task=key[1]) for key in curves],
+        ignore_index=True,
+    )
+    how = "Move the slider to watch it form" if any(len(one) > 1 for one in trajectories.values()) else "One checkpoint"
+    more = f" {MAX_DRAWN} of {len(material.circuits)} can be chosen." if len(material.circuits) > MAX_DRAWN else ""
     text = (
-        f"One run ({n} "
-        f"{'checkpoint' if n == 1 else 'checkpoints'}{'; move the slider to watch it form' if n > 1 else ''}). "
-        f"Layers go up, heads across, "
-        "MLPs are squares; blue helps the metric, red hurts it, width and colour share one scale over all "
-        f"checkpoints. {edges}"
+        f"{how}{'; choose the run above' if len(curves) > 1 else ''}. Layers go up, heads across, MLPs are squares; blue "
+        f"helps the metric, red hurts it, width and colour share one scale over all runs and checkpoints. "
+        f"{_about_edges(material, data)}{more}"
     )
-    return section(
-        "circuit",
-        "Circuit",
-        "The circuit drawn",
-        caption(text) + figure_html("fig-circuit", figure),
-        circuit=circuit_data(dict(trajectory)),
-    )
+    html = caption(text) + figure_html("fig-circuit", figure)
+    return section("circuit", "Circuit", "The circuit drawn", html, circuit=data)
+
+
+def _about_edges(material: Material, data: pd.DataFrame) -> str:
+    if not (data["kind"] == "edge").any():
+        return "The method scores nodes only, so there are no edges."
+    if any("formation" in circuit for one in material.circuits.values() for circuit in one.values()):
+        return "Edges are those that 80 % faithfulness needs; where no part of the ranking reaches it, the strongest of all."
+    return "Weak edges are left out."
+
+
+def _marks(steps: list[float], before: float, after: float) -> dict[float, str]:
+    """The last of the steps before a jump, and the first after."""
+    found = {max((step for step in steps if step <= before), default=-1.0): "before the jump"}
+    return found | {min((step for step in steps if step >= after), default=-1.0): "after the jump"}
 
 
 def _jumps(material: Material) -> Section | str:

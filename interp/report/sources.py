@@ -22,7 +22,7 @@ from interp.table import read_table
 class Source:
     """A table with what was stored beside it.
 
-    circuits: (run, task) → {step: circuit as JSON}.
+    circuits: (run, task) → {step: circuit as JSON, with what it does on other prompts as `formation`}.
     provenance: heading → text, record or mapping, in the order to show it.
     """
 
@@ -53,12 +53,18 @@ def read_source(source: str | Path | pd.DataFrame) -> Source:
 
 
 def _circuits(path: Path, table: pd.DataFrame) -> dict[tuple[str, str], dict[float, Any]]:
-    """A circuit's file is named by the key that its rows carry."""
+    """A circuit's file is named by the key that its rows carry; so is that of its trial on other prompts, which says
+    what edges it needs (`formation` of the circuit here)."""
     files = {file.stem: file for file in sorted((path / "circuits").glob("*.json")) if not file.name.startswith(".")}
     owners = table[table["key"].isin(files)].drop_duplicates("key") if files else table.iloc[:0]
     found: dict[tuple[str, str], dict[float, Any]] = {}
     for row in rows_of(owners):
         circuit = json.loads(files[str(row.key)].read_text())
+        trial = path / "formation" / f"{row.key}.json"
+        if trial.is_file():
+            circuit["formation"] = json.loads(trial.read_text())
+            inside = set(circuit["formation"].pop("edges"))
+            circuit["edges"] = [[name, score, name in inside] for name, score, _ in circuit["edges"]]
         found.setdefault((str(row.run), str(row.task)), {})[float(row.step)] = circuit  # type: ignore[arg-type]
     return found
 

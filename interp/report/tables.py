@@ -95,7 +95,7 @@ def jumps_table(jumps: Any, *, measures: Sequence[str] | None = None) -> str:
         frame = frame[frame["measure"].isin(measures)]
     frame = frame.assign(
         who=[row["run"] or _without_run(row) for row in records_of(frame)],
-        where=[row_name({"indicator": row["measure"], "component": row["component"]}) for row in records_of(frame)],
+        where=[row_name({**row, "indicator": row["measure"]}) for row in records_of(frame)],
     )
     columns = [
         words("run", "who"),

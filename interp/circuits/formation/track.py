@@ -1,75 +1,86 @@
-"""Following a circuit through a run, and saying when it formed, from nothing but the checkpoints up to then.
-
-At every checkpoint a circuit is found on one half of the prompts and tried on the other: its own edges alone,
-everything else carrying its value in the corrupt run. A prompt is *carried* if the circuit prefers the right answer
-on it, while the corrupt run prefers the wrong one: a quarter of the prompts for random logits, none for logits that
-do not depend on the prompt. The circuit has formed where the share carried passes half-way from that quarter to 1 and
-is still there at the next checkpoint. The time is an interval, from the last checkpoint before to the first after;
-its band comes from resampling prompts.
-"""
+"""Following a circuit through a run, and saying when it formed (`interp.forming`), from nothing but the checkpoints up
+to then."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from interp.circuits._attribution import pair_of
+from interp.circuits._attribution import choose, pair_of
 from interp.circuits._circuit import Circuit
 from interp.circuits._find import find_circuit
+from interp.circuits._graph import edge_mask
 from interp.circuits._masked import masked_values
+from interp.circuits.formation.between import edges_between
 from interp.circuits.formation.roles import role_scores
 from interp.circuits.testing.faithfulness import of_circuit
-from interp.circuits.testing.size import smallest_in
-from interp.types import Prompts
+from interp.circuits.testing.size import GRID, smallest_faithful
+from interp.forming import THRESHOLD, similarity, when_formed
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
 
+    from interp.metrics import Metric
     from interp.models import Model
-
-THRESHOLD = 0.625  # half-way between the quarter that chance carries and all
+    from interp.types import Prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Snapshot:
     """One checkpoint.
 
-    circuit: scores of all edges; in it, those that reach 80 % faithfulness with the fewest edges (none of them, if
-        none do).
-    carried: per held-out prompt. metric: the clean run's mean. similarity: to the previous checkpoint's circuit, NaN
-        at the first.
+    circuit: scores of all edges (or nodes); in it, the edges that reach 80 % faithfulness, as few as the ranking
+        allows (none of them, if none do).
+    carried, whole: per held-out prompt, by the circuit and by the whole model. metric: the clean run's mean logit
+        difference on these.
+    noise_floor: similarity to the circuit that the held-out prompts give: what other prompts alone change.
+    similarity: to the previous checkpoint's circuit, NaN at the first.
     roles: the best head's score in each role.
+    passes: what all this cost, in forward passes over the prompts.
     """
 
     step: int
     circuit: Circuit
     carried: Bool[np.ndarray, "prompt"]
+    whole: Bool[np.ndarray, "prompt"]
     metric: float
+    noise_floor: float
     similarity: float
     roles: Mapping[str, tuple[str, float]]
+    passes: float
 
     @property
     def size(self) -> float:
         """Edges needed for 80 % faithfulness, NaN where no part of the ranking has it."""
         return float(self.circuit.n_edges) if self.circuit.n_edges else math.nan
 
+    def to_json(self) -> dict[str, Any]:
+        """All but the circuit's scores, as plain data: `edges` are those that are in. NaN becomes null."""
+        return {
+            "edges": self.circuit.edges(),
+            "carried": self.carried.astype(int).tolist(),
+            "whole": self.whole.astype(int).tolist(),
+            "metric": _plain(self.metric),
+            "noise_floor": _plain(self.noise_floor),
+            "roles": {role: [head, score] for role, (head, score) in self.roles.items() if not math.isnan(score)},
+            "passes": self.passes,
+        }
+
+
+def chosen_edges(circuit: Circuit, found: Mapping[str, Any]) -> Circuit:
+    """A stored circuit with the edges in it that `Snapshot.to_json` names."""
+    return replace(circuit, included=edge_mask(circuit.graph, found["edges"]))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Formation:
-    """What a run's checkpoints say about when the circuit formed.
-
-    interval: (last step before, first step after); None where it did not form. The first is None if it was there from
-        the start.
-    band: the same from 95 % of the resamplings of the prompts, None without a formation.
-    declared_at: the checkpoint at which this was known; nothing after it was used.
-    share: how many of the resamplings have a formation at all.
-    """
+    """What a run's checkpoints say about when the circuit formed; the first four are those of `interp.forming.When`."""
 
     interval: tuple[int | None, int] | None
     band: tuple[int | None, int] | None
@@ -116,23 +127,44 @@ def formation(
     return formation_of(seen, threshold=threshold, n_resamples=n_resamples, seed=seed)
 
 
-def snapshot(model: Model, step: int, prompts: Prompts, *, method: str, previous: Circuit | None = None) -> Snapshot:
-    """One checkpoint's circuit, and how it does on the prompts that it was not found on."""
+def snapshot(
+    model: Model,
+    step: int,
+    prompts: Prompts,
+    *,
+    method: str,
+    metric: Metric = "logit_diff",
+    previous: Circuit | None = None,
+    circuit: Circuit | None = None,
+) -> Snapshot:
+    """One checkpoint's circuit, found on every other prompt and tried on the rest. circuit: what was found, where it
+    is known."""
     found_on, tried_on = split(prompts)
-    circuit = find_circuit(model, found_on, method)
-    fit, test = pair_of(model, found_on), pair_of(model, tried_on)
-    best = smallest_in(fit, circuit, target=0.8)
-    best = circuit.top(0) if best is None else best
-    masks = torch.stack([best.included, torch.zeros_like(best.included), circuit.graph.edges]).float()
-    kept, empty, whole = masked_values(masks, test)
+    circuit = find_circuit(model, found_on, method, metric) if circuit is None else circuit
+    rivals = find_circuit(model, tried_on, method, metric)
+    whole = edges_between(circuit)
+    best = smallest_faithful(model, found_on, whole)
+    included = torch.zeros_like(whole.included) if best is None else best.included
+    masks = torch.stack([included, torch.zeros_like(included), circuit.graph.edges]).float()
+    kept, empty, clean = masked_values(masks, pair_of(model, tried_on))
+    searched = 2 * (GRID + 2) + 2
     return Snapshot(
         step=step,
-        circuit=best,
+        circuit=replace(circuit, included=included),
         carried=((kept > 0) & (empty < 0)).cpu().numpy(),
-        metric=float(whole.nanmean()),
-        similarity=math.nan if previous is None else circuit.similarity(previous),
+        whole=((clean > 0) & (empty < 0)).cpu().numpy(),
+        metric=float(clean.nanmean()),
+        noise_floor=similarity(magnitudes(circuit), magnitudes(rivals)),
+        similarity=math.nan if previous is None else similarity(magnitudes(circuit), magnitudes(previous)),
         roles={role: _best_head(scores) for role, scores in role_scores(model, found_on).items()},
+        passes=sum(c.about.get("passes", 0) for c in (circuit, rivals)) + searched + len(masks) + 2 + 1,
     )
+
+
+def magnitudes(circuit: Circuit) -> dict[str, float]:
+    """Edge (or node, where the method scores nodes only) -> |score|; what has no score is left out."""
+    scores = circuit.edge_scores() or circuit.node_scores()
+    return {name: abs(score) for name, score in scores.items() if score == score}
 
 
 def _best_head(scores: Float[Tensor, "layer head"]) -> tuple[str, float]:
@@ -144,49 +176,19 @@ def _best_head(scores: Float[Tensor, "layer head"]) -> tuple[str, float]:
 
 def split(prompts: Prompts) -> tuple[Prompts, Prompts]:
     """Every other prompt, and the rest; of a single prompt, it and itself."""
-    n = len(prompts.clean)
-
-    def part(first: int) -> Prompts:
-        rows = slice(first, None, 2) if n > 1 else slice(None)
-        position = prompts.position if isinstance(prompts.position, int) else prompts.position[rows]
-        mask = None if prompts.mask is None else prompts.mask[rows]
-        clean, corrupt, answer, wrong = (
-            t[rows] for t in (prompts.clean, prompts.corrupt, prompts.answer, prompts.wrong)
-        )
-        return Prompts(clean=clean, corrupt=corrupt, answer=answer, wrong=wrong, position=position, mask=mask)
-
-    return part(0), part(1)
+    rows = torch.arange(len(prompts.clean))
+    first, second = (rows[start::2] if len(rows) > 1 else rows for start in (0, 1))
+    return choose(prompts, first), choose(prompts, second)
 
 
 def formation_of(
     snapshots: Sequence[Snapshot], *, threshold: float = THRESHOLD, n_resamples: int = 500, seed: int = 0
 ) -> Formation:
     """The formation that a run's snapshots show, and its band over resampled prompts."""
+    carried = np.stack([snap.carried for snap in snapshots])
     steps = [snap.step for snap in snapshots]
-    carried = np.stack([snap.carried for snap in snapshots]).astype(float)
-    place = first_lasting(carried.mean(1), threshold)
-    draws = np.random.default_rng(seed).integers(carried.shape[1], size=(n_resamples, carried.shape[1]))
-    places = [first_lasting(carried[:, draw].mean(1), threshold) for draw in draws]
-    found = sorted(p for p in places if p is not None)
-    share = len(found) / n_resamples if n_resamples else math.nan
-    if place is None:
-        return Formation(interval=None, band=None, declared_at=None, share=share, snapshots=tuple(snapshots))
-    low, high = (int(q) for q in np.quantile(found or [place], [0.025, 0.975], method="nearest"))
-    return Formation(
-        interval=(steps[place - 1] if place else None, steps[place]),
-        band=(steps[low - 1] if low else None, steps[high]),
-        declared_at=steps[min(place + 1, len(steps) - 1)],
-        share=share,
-        snapshots=tuple(snapshots),
-    )
-
-
-def first_lasting(values: Float[np.ndarray, "step"], threshold: float) -> int | None:
-    """The first place from which a value reaches the threshold at two checkpoints in a row (at the end of the run, at
-    one)."""
-    above = values >= threshold
-    lasting = above & np.append(above[1:], True)
-    return int(lasting.argmax()) if lasting.any() else None
+    when = when_formed(steps, carried, threshold=threshold, n_resamples=n_resamples, seed=seed)
+    return Formation(**asdict(when), snapshots=tuple(snapshots))
 
 
 def applied_backwards(
@@ -204,3 +206,7 @@ def applied_backwards(
     finally:
         model.swap(own, ref=ref)
     return values
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value

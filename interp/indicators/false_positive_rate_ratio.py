@@ -1,0 +1,21 @@
+"""Each group's false-positive rate over that of the task's reference group, the component being the group (Ganguli et
+al. 2022, arXiv 2202.07785, §2.3): 1 where both are equal. NaN where the task has no groups or no positive option."""
+
+from __future__ import annotations
+
+import math
+
+from interp.evaluate import Answers, false_positive_ratios
+from interp.observe import Estimate, Observation
+
+NEEDS = {"asked.false_positive": "all"}
+DIMS, UNIT, ONLINE, KIND = ("component",), "ratio", True, "behaviour"
+
+
+def false_positive_rate_ratio(obs: Observation) -> dict[str, Estimate | float]:
+    """At least 0, with the delta method's standard error; NaN where the reference group's rate is 0."""
+    found = obs["asked.false_positive"]
+    if found is None:
+        return {"": math.nan}
+    asked = Answers(examples=obs.task.extras["examples"], scores={"false_positive": found}, n_tokens=0)
+    return {**false_positive_ratios(asked, obs.task.extras["protocol"])} or {"": math.nan}
