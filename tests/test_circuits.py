@@ -4,12 +4,26 @@ the other."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from tiny_models import CONFIGS, UNMAPPED
 
 import interp
-from interp.circuits import Circuit, Graph, find_circuit, from_mib, graph_of, to_mib, whole
+from interp.circuits import (
+    Circuit,
+    Graph,
+    among,
+    exact_match,
+    find_circuit,
+    from_mib,
+    graph_of,
+    read_mib,
+    to_mib,
+    whole,
+)
 from interp.circuits._attribution import pair_of
 from interp.circuits._graph import edge_mask, edge_names
 from interp.circuits._masked import masked_logits, masked_values, masker, measure
@@ -52,6 +66,9 @@ MODELS = {
     "native": {**NATIVE, "act_fn": "gelu", "normalization_type": "LN"},
     "native_attn_only": {**NATIVE, "attn_only": True, "normalization_type": None},
 }  # fmt: skip
+
+
+MODELS |= {kind: CONFIGS[kind] for kind in ("native-rotary", "mistral", "qwen2", "olmo", "gemma", "gemma3", "gpt-neo")}
 
 
 def random_model(kind: str, seed: int = 0) -> interp.Model:
@@ -98,19 +115,98 @@ def test_all_edges_give_the_clean_run_and_none_the_corrupt_one(kind: str, padded
     assert torch.allclose(values[1], metric_of(model, prompts, prompts.corrupt), atol=1e-4)
 
 
+@pytest.mark.parametrize("ablation", ["corrupt", "zero", "mean"])
 @pytest.mark.parametrize("kind", MODELS)
-def test_eap_is_the_derivative_of_masked_runs(kind: str) -> None:
-    """d m / d mask(u->r) at all masks 1 is (u_clean − u_corrupt)·∂m/∂r: two roads that share no code behind the
+def test_eap_is_the_derivative_of_masked_runs(kind: str, ablation: str) -> None:
+    """d m / d mask(u->r) at all masks 1 is (u_clean − what replaces u)·∂m/∂r: two roads that share no code behind the
     records."""
-    model, prompts = random_model(kind, 1), random_prompts(1)
-    circuit = find_circuit(model, prompts, "eap")
+    model, prompts = random_model(kind, 1), random_prompts(1, padded=ablation != "corrupt")
+    circuit = find_circuit(model, prompts, "eap", options={"ablation": ablation})
     pair = pair_of(model, prompts)
     masks = pair.graph.edges.float()[None].clone().requires_grad_()
-    ready = masker(pair)
+    ready = masker(pair, ablation=ablation)
     measure(ready, masked_logits(ready, masks)).mean().backward()
     edges = pair.graph.edges
     assert masks.grad is not None
     assert torch.allclose(circuit.scores[edges], masks.grad[0][edges], atol=2e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "gemma2", "native_attn_only"])
+def test_means_are_those_of_real_tokens(kind: str) -> None:
+    """Mean ablation is the same whatever stands in the padding, and leaves nothing that depends on the prompt."""
+    model, prompts = random_model(kind, 3), random_prompts(3, padded=True)
+    assert prompts.mask is not None
+    other = replace(prompts, corrupt=torch.where(prompts.mask, prompts.corrupt, 7))
+    pairs = [pair_of(model, each) for each in (prompts, other)]
+    empty = [masked_values(torch.zeros(1, *pair.graph.edges.shape), pair, ablation="mean") for pair in pairs]
+    assert torch.allclose(*empty, atol=1e-5)
+    for seed in range(2):
+        same = replace(random_prompts(seed), answer=torch.full((5,), 3), wrong=torch.full((5,), 8))
+        pair = pair_of(model, same)
+        values = masked_values(torch.zeros(1, *pair.graph.edges.shape), pair, ablation="mean")[0]
+        assert torch.allclose(values, values[:1].expand(5), atol=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["logit_diff", "kl"])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("eap", {}),
+        ("eap", {"ablation": "mean"}),
+        ("eap-ig", {"steps": 2}),
+        ("eap-ig", {"steps": 3, "rule": "gauss", "ablation": "mean"}),
+        ("eap-ig-activations", {"steps": 2}),
+        ("attribution", {}),
+        ("atp-star", {}),
+        ("information-flow", {}),
+    ],
+)
+def test_prompts_in_parts_give_the_scores_of_all_at_once(
+    method: str, options: dict[str, object], metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means over prompts add up part by part: where a prompt has no value, too, and its place on the path is its own."""
+    model, prompts = random_model("llama_gqa", 9), random_prompts(9, n=7, padded=True)
+    prompts.wrong[2] = prompts.answer[2]
+    at_once = find_circuit(model, prompts, method, metric, options=options)
+    sizes = []
+    monkeypatch.setattr("interp.circuits._attribution.numbers_of_a_prompt", lambda pair: sizes.append(1) or 2**26)
+    in_parts = find_circuit(model, prompts, method, metric, options=options)
+    assert sizes
+    assert torch.allclose(in_parts.scores, at_once.scores, atol=1e-5, rtol=1e-4, equal_nan=True)
+    assert in_parts.node_scores() == pytest.approx(at_once.node_scores(), abs=1e-4)
+    assert in_parts.about.get("inputs", {}) == pytest.approx(at_once.about.get("inputs", {}), abs=1e-4)
+
+
+def test_whole_nodes_are_all_edges_between_them() -> None:
+    graph = Graph(n_layers=2, n_heads=2, n_kv_heads=1)
+    circuit = among(graph, {"L0H1", "L1.mlp"})
+    assert set(circuit.edges()) == {
+        *(f"embed->L0H{reader}" for reader in ("1.q", "0.k", "0.v")), "embed->L1.mlp", "L0H1->L1.mlp",
+        "embed->logits", "L0H1->logits", "L1.mlp->logits",
+    }  # fmt: skip
+    assert among(graph, graph.writers[1:]).n_edges == int(graph.edges.sum())
+    with pytest.raises(InputError, match=r"did you mean 'L1.mlp'"):
+        among(graph, {"L1.mpl"})
+
+
+def test_exact_match_counts_whole_answers() -> None:
+    """The same prompts are right by this metric as by the rank of the worst token."""
+    model, one = random_model("gpt2", 1), random_prompts(1, n=60)
+    rng = torch.Generator().manual_seed(0)
+    for answer in (one.answer, torch.randint(0, 23, (60, 2), generator=rng)):
+        with torch.no_grad():
+            tokens = one.clean if answer.dim() == 1 else torch.cat([one.clean, answer[:, :1]], 1)
+            best = model(tokens).argmax(-1)[:, 6:].view(answer.shape)
+        answer = torch.where(torch.rand(answer.shape, generator=rng) < 0.6, best, answer)
+        if answer.dim() == 2:
+            answer[::5, 1] = -1
+        prompts = replace(one, answer=answer, wrong=(answer + 1) % 23)
+        pair = pair_of(model, prompts, "rank")
+        masks = pair.graph.edges.float()[None]
+        expected = (masked_values(masks, pair) == 0).float()
+        found = masked_values(masks, pair_of(model, prompts, exact_match))
+        assert torch.equal(found, expected)
+        assert 5 < float(found.sum()) < 60
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "neox", "llama_gqa", "native_attn_only"])
@@ -137,7 +233,6 @@ def test_layers_left_alone_and_prompts_in_chunks_change_nothing(monkeypatch: pyt
     both = masked_values(torch.stack([mask, other]), pair)[0]
     effect = masked_values(pair.graph.edges.float()[None], pair)[0] - both
     assert float(effect.mean()) == pytest.approx(float(exact[place[0], place[1]]), abs=1e-5)
-    monkeypatch.setattr("interp.circuits._attribution.BUDGET", 1)
     monkeypatch.setattr("interp.circuits._masked.BUDGET", 1)
     monkeypatch.setattr("interp.circuits._masked.PROMPT_BUDGET", 1)
     assert torch.allclose(masked_values(torch.stack([mask, other]), pair)[0], both, atol=1e-5)
@@ -294,18 +389,121 @@ def random_circuit(graph: Graph, seed: int = 0) -> Circuit:
     ).top(20)
 
 
-@pytest.mark.parametrize("n_kv_heads", [4, 2])
-def test_json_of_ours_and_of_mib_comes_back(n_kv_heads: int) -> None:
-    circuit = random_circuit(Graph(n_layers=2, n_heads=4, n_kv_heads=n_kv_heads))
+GRAPHS = [
+    Graph(n_layers=2, n_heads=4, n_kv_heads=4),
+    Graph(n_layers=2, n_heads=4, n_kv_heads=2),
+    Graph(n_layers=2, n_heads=4, n_kv_heads=4, parallel=True),
+    Graph(n_layers=3, n_heads=2, n_kv_heads=2, mlps=False),
+]
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_json_of_ours_and_of_mib_comes_back(graph: Graph) -> None:
+    circuit = replace(random_circuit(graph), nodes=torch.arange(len(graph.writers)) - 0.5)
     ours = Circuit.from_json(json.loads(json.dumps(circuit.to_json())))
-    mib = from_mib(json.loads(json.dumps(to_mib(circuit))), n_kv_heads=n_kv_heads)
+    mib = from_mib(json.loads(json.dumps(to_mib(circuit, d_model=64))), graph)
     for back in (ours, mib):
-        assert back.graph == circuit.graph
+        assert back.graph == graph
         assert torch.allclose(back.scores, circuit.scores, equal_nan=True)
         assert torch.equal(back.included, circuit.included)
-    assert "input->a1.h3<q>" in to_mib(circuit)["edges"]
-    with pytest.raises(InputError, match="not the JSON"):
-        from_mib({"cfg": {"n_layers": 1, "n_heads": 1}, "edges": {"input->nowhere": {"score": 1}}})
+        assert back.nodes is not None
+        assert torch.equal(back.nodes, circuit.nodes)
+    unscored = replace(circuit, scores=torch.full(graph.edges.shape, torch.nan), included=torch.zeros_like(graph.edges))
+    assert bool(from_mib(to_mib(unscored), graph).scores.isnan().all())
+
+
+# One layer of two heads as the EAP-IG repository lists it: every edge by name, q, k and v of a head in turn.
+MIB_EDGES = ("input->a0.h0<q>", "input->a0.h0<k>", "input->a0.h0<v>", "input->a0.h1<q>", "input->a0.h1<k>",
+             "input->a0.h1<v>", "input->m0", "a0.h0->m0", "a0.h1->m0", "input->logits", "a0.h0->logits",
+             "a0.h1->logits", "m0->logits")  # fmt: skip
+MIB = {
+    "cfg": {"n_layers": 1, "n_heads": 2, "parallel_attn_mlp": False, "d_model": 8},
+    "nodes": {name: {"in_graph": name != "a0.h1"} for name in ("input", "a0.h0", "a0.h1", "m0", "logits")},
+    "edges": {
+        name: {"score": i - 6.5, "in_graph": name in ("input->a0.h0<v>", "a0.h0->m0", "m0->logits")}
+        for i, name in enumerate(MIB_EDGES)
+    },
+}
+
+
+def test_what_eap_ig_and_mib_write_is_read_and_the_other_way_round(tmp_path: Path) -> None:
+    circuit = from_mib(MIB)
+    assert circuit.edges() == ["embed->L0H0.v", "L0H0->L0.mlp", "L0.mlp->logits"]
+    assert circuit.edge_scores()["embed->L0H1.k"] == MIB["edges"]["input->a0.h1<k>"]["score"]
+    written = to_mib(circuit, d_model=8)
+    assert written["cfg"] == MIB["cfg"]
+    assert written["nodes"] == MIB["nodes"]
+    assert written["edges"] == MIB["edges"]
+    older = {**MIB, "nodes": {name: node["in_graph"] for name, node in MIB["nodes"].items()}}
+    older["edges"] = {name: {**edge, "score": None} for name, edge in MIB["edges"].items()}
+    members = {**MIB, "edges": {name: {"in_graph": True} for name in circuit_names(MIB)}}
+    for bare in (older, members):
+        assert from_mib(bare).edges() == circuit.edges()
+        assert bool(from_mib(bare).scores.isnan().all())
+    few = {**MIB, "edges": dict(list(MIB["edges"].items())[-2:])}
+    assert sorted(from_mib(few).edge_scores().values()) == [0.0] * 11 + [4.5, 5.5]
+    path = tmp_path / "importances.json"
+    path.write_text(json.dumps(MIB))
+    assert torch.equal(read_mib(path).scores.nan_to_num(), circuit.scores.nan_to_num())
+    readers = [f"a0.h{head}<{slot}>" for slot in "qkv" for head in range(2)] + ["m0", "logits"]
+    writers = list(MIB["nodes"])[:-1]
+    scores, inside = torch.zeros(4, 8), torch.zeros(4, 8, dtype=torch.bool)
+    for name, edge in MIB["edges"].items():
+        place = tuple(side.index(end) for side, end in zip((writers, readers), name.split("->"), strict=True))
+        scores[place], inside[place] = edge["score"], edge["in_graph"]
+    both = {"cfg": MIB["cfg"], "src_nodes": writers, "dst_nodes": readers, "edges_in_graph": inside}
+    for matrices in ({"edges_scores": scores, "nodes_in_graph": torch.ones(4)}, {"edges": scores}):
+        torch.save(both | matrices, tmp_path / "importances.pt")
+        back = read_mib(tmp_path / "importances.pt", circuit.graph)
+        assert torch.equal(back.scores.nan_to_num(nan=9.0), circuit.scores.nan_to_num(nan=9.0))
+        assert torch.equal(back.included, circuit.included)
+
+
+def circuit_names(mib: dict) -> list[str]:  # type: ignore[type-arg]
+    return [name for name, edge in mib["edges"].items() if edge["in_graph"]]
+
+
+def test_a_head_s_own_keys_there_are_the_group_s_keys_here() -> None:
+    shared = from_mib(MIB, Graph(n_layers=1, n_heads=2, n_kv_heads=1))
+    edges = MIB["edges"]
+    assert (
+        shared.edge_scores()["embed->L0H0.k"] == edges["input->a0.h0<k>"]["score"] + edges["input->a0.h1<k>"]["score"]
+    )
+    assert "embed->L0H0.v" in shared.edges()
+    halves = to_mib(shared)["edges"]
+    assert halves["input->a0.h0<k>"] == halves["input->a0.h1<k>"]
+
+
+@pytest.mark.parametrize(
+    ("change", "graph", "message"),
+    [
+        ({"edges": {"input->nowhere": {"score": 1}}}, None, "no edge input->nowhere"),
+        ({"edges": {"m0->a0.h0<q>": {"score": 1}}}, None, "no edge m0->a0.h0<q>"),
+        ({"edges": {"input": {"score": 1}}}, None, "not a circuit of EAP-IG or MIB"),
+        ({"cfg": {"n_layers": 1}}, None, "cfg has"),
+        ({}, Graph(n_layers=2, n_heads=2, n_kv_heads=2), "1 layers of 2 heads, sequential .* the model has 2 of 2"),
+        ({}, Graph(n_layers=1, n_heads=4, n_kv_heads=2), "the model has 1 of 4"),
+        ({}, Graph(n_layers=1, n_heads=2, n_kv_heads=2, parallel=True), "the model has 1 of 2, parallel"),
+        ({}, Graph(n_layers=1, n_heads=2, n_kv_heads=2, mlps=False), "no edge input->m0"),
+        ({"nodes": {"m0": {"in_graph": True, "neurons": [True, False]}}}, None, "single neurons"),
+        ({"neurons": {"m0": [True, False]}}, None, "single neurons"),
+    ],
+)
+def test_a_file_of_another_shape_or_kind_is_refused(change: dict, graph: Graph | None, message: str) -> None:  # type: ignore[type-arg]
+    with pytest.raises(InputError, match=message):
+        from_mib({**MIB, **change}, graph)
+
+
+def test_files_that_are_no_circuits_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file"):
+        read_mib(tmp_path / "nothing.json")
+    for name, content in (("broken.json", b"{"), ("broken.pt", b"no tensors"), ("circuit.csv", b"")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=name):
+            read_mib(tmp_path / name)
+    torch.save({"cfg": Path}, tmp_path / "unsafe.pt")
+    with pytest.raises(InputError, match=r"unsafe.pt: this is not a circuit"):
+        read_mib(tmp_path / "unsafe.pt")
     with pytest.raises(InputError, match="circuit's JSON"):
         Circuit.from_json({"edges": []})
 
@@ -366,3 +564,7 @@ def test_wrong_input_is_named() -> None:
         find_circuit(model, prompts, metric="logitdiff")
     with pytest.raises(InputError, match="comes after"):
         edge_mask(graph_of(model), {"L1H0->L0H0.q"})
+    with pytest.raises(InputError, match="did you mean 'mean'"):
+        find_circuit(model, prompts, options={"ablation": "means"})
+    with pytest.raises(InputError, match=r"Starcoder2ForCausalLM has none.*GPT2LMHeadModel"):
+        find_circuit(wrap(build(UNMAPPED, seed=0)), prompts, "eap")

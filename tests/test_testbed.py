@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
+import interp
 from interp.circuits import find_circuit, graph_of, named
 from interp.circuits._attribution import pair_of
 from interp.circuits._graph import edge_mask
 from interp.circuits._masked import masked_values
+from interp.circuits.formation import formation
+from interp.cli import main
 from interp.errors import InputError
 from interp.metrics import questions
-from interp.testbed import PROGRAMS, build, planted
+from interp.testbed import PROGRAMS, build, planted, spliced, write_family
 from interp.testbed.compiler import compile_program, place
 from interp.testbed.truth import nodes_of
+from interp.training.grow import grow
+from interp.training.recipe import planned_runs
 from interp.types import Prompts
 
+RECIPES = Path(__file__).parent.parent / "experiments" / "recipes"
 ORACLES = {
     "copy": lambda x, p: x[p - 3],
     "reverse": lambda x, p: x[8 - p],
@@ -207,3 +217,80 @@ def test_a_null_run_never_forms_and_a_run_is_repeatable() -> None:
     again = planted("induction", STEPS, None, seed=4).state(STEPS[3])
     assert all(torch.equal(tensor, again[name]) for name, tensor in states[STEPS[3]].items())
     assert not torch.equal(states[STEPS[0]]["head.weight"], states[STEPS[1]]["head.weight"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> list[interp.CheckpointRef]:
+    """The checkpoints of a small real run."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    recipe = yaml.safe_load((RECIPES / "grokking_mini.yaml").read_text())
+    recipe |= {"sizes": {"d16": recipe["sizes"]["d16"]}, "seeds": [0], "runs": [{"settings": ["base"]}], "steps": 100}
+    path = root / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    grow(planned_runs(path)[0], root)
+    return interp.family("grokking_mini", root=root).checkpoints()
+
+
+def test_a_spliced_run_computes_the_sum_of_its_parts(trained: list[interp.CheckpointRef]) -> None:
+    ref = trained[-3]
+    run = spliced("modular_sum", trained, trained[5].step, kind="ramp", seed=2)
+    prompts = run.built.prompts(20, rng=torch.Generator().manual_seed(0))
+    run.model.swap(run.state(ref.step))
+    run.built.model.swap(run.planted.state(ref.step))
+    n_pos, n_vocab = 3, run.built.model.d_vocab
+    with torch.no_grad():
+        own, beside = run.built.model(prompts.clean), interp.load(ref)(prompts.clean[:, :n_pos])
+        both = run.model(prompts.clean)[:, :n_pos]
+    assert torch.allclose(both[..., :n_vocab], own[:, :n_pos] + run.volume * beside[..., :n_vocab], atol=1e-4)
+    assert run.interval == (trained[4].step, trained[5].step)
+    run.model.swap(run.state(run.steps[-1]))
+    exact = find_circuit(run.model, prompts, "exact").edge_scores()
+    assert set(sorted(exact, key=lambda edge: -abs(exact[edge]))[: len(run.built.edges)]) == run.built.edges
+
+
+@pytest.mark.parametrize(
+    ("program", "place", "kind"), [("shift", 6, "ramp"), ("compare", 9, "splice"), ("last", None, "splice")]
+)
+def test_formation_in_a_spliced_run(
+    trained: list[interp.CheckpointRef], program: str, place: int | None, kind: str
+) -> None:
+    run = spliced(program, trained, None if place is None else trained[place].step, kind=kind, seed=4)  # type: ignore[arg-type]
+    found = formation(run.model, run.states(), run.built.prompts(32, rng=torch.Generator().manual_seed(1)))
+    if place is None:
+        assert found.interval is None
+    else:
+        assert found.interval is not None
+        assert abs(run.steps.index(found.interval[1]) - place) <= 1
+
+
+def test_a_planted_run_is_a_family_like_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = planted("shift", [1, 10, 100], 100, seed=5)
+    write_family(run, tmp_path, name="sown")
+    refs = interp.family("sown", root=tmp_path).checkpoints()
+    assert [ref.step for ref in refs] == [1, 10, 100]
+    assert refs[0].manifest["truth"] == {"formed_at": 100, "interval": [10, 100], "true_edges": sorted(run.built.edges)}
+    assert main(["verify", "sown", "--root", str(tmp_path)]) == 0
+    model, task = interp.load(refs[-1]), interp.task(refs[-1].manifest["task"]["name"], program="shift")
+    prompts = task.prompts(40, rng=torch.Generator().manual_seed(0))
+    assert torch.equal(logits_at_answer(model, prompts).argmax(-1), prompts.answer)
+    examples = task.splits(0)["test"]
+    scored = examples.targets >= 0
+    assert torch.equal(scored.sum(1), torch.ones(len(scored), dtype=torch.long))
+    with torch.no_grad():
+        assert torch.equal(model(examples.tokens).argmax(-1)[scored], examples.targets[scored])
+    capsys.readouterr()
+    asked = ["sown@step100", "interp.testbed.family:program_task:program=shift", "--n-prompts", "24", "--json"]
+    assert main(["circuit", *asked, "--root", str(tmp_path)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {edge for edge, _, inside in found["circuit"]["edges"] if inside} == run.built.edges
+
+
+def test_what_cannot_be_spliced_is_refused(trained: list[interp.CheckpointRef], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="one run"):
+        spliced("copy", [trained[0], replace(trained[1], seed=1)], None)
+    config = json.loads((trained[0].path / "config.json").read_text()) | {"normalization_type": "LN"}  # type: ignore[operator]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="normalization_type='LN'"):
+        spliced("copy", [replace(trained[0], path=tmp_path)], None)
+    with pytest.raises(InputError, match="did you mean 'majority'"):
+        interp.task("interp.testbed.family:program_task", program="majorty")

@@ -1,16 +1,19 @@
 """What attribution and faithfulness curves cost, in plain forward passes of the underlying model on the same batch.
 
-    python experiments/benchmarks/circuits_speed.py [--peers] [--shapes small mid toy] [--repeats 5]
+    python experiments/benchmarks/circuits_speed.py [--peers] [--memory] [--shapes small mid toy] [--repeats 5]
 
 One thread, runs interleaved, best of several; pairs first differ at the middle position. `small_gqa` has the small
 shape's width, with key/value heads shared by three. `--peers` adds TransformerLens' edge attribution, one pair (it
-takes no more).
+takes no more). `--memory` gives the peak of the resident memory above that of the model and one forward pass instead,
+each contender in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -61,7 +64,7 @@ def first_of(prompts: Prompts, n_pos: int) -> Prompts:
 
 def contenders(model: Model, prompts: Prompts, *, peers: bool) -> dict[str, Callable[[], object]]:
     """Name -> what is timed; `forward` is the unit."""
-    circuit = find_circuit(model, prompts, "eap")
+    circuit = find_circuit(model, prompts, "random")
 
     def forward() -> None:
         with torch.no_grad():
@@ -109,21 +112,46 @@ def best_times(timed: dict[str, Callable[[], object]], repeats: int) -> dict[str
     return best
 
 
+def peak() -> float:
+    """The largest resident memory so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def print_memory(shape: str, name: str) -> None:
+    """In this process: the peak that one contender adds."""
+    model, prompts = setup(shape)
+    with torch.no_grad():
+        model(prompts.clean)
+    run, before = contenders(model, prompts, peers="one pair" in name)[name], peak()
+    run()
+    print(f"  {name:34s} {peak() - before:8.0f} MiB above {before:.0f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", nargs="+", default=["small", "mid", "toy", "small_gqa"], choices=SHAPES)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(1)
     for shape in args.shapes:
+        if args.only:
+            print_memory(shape, args.only)
+            continue
+        if args.memory:
+            print(f"\n{shape}", flush=True)
+            names = ["eap", "eap-ig, 5 steps", "faithfulness, 10 sizes"]
+            for name in [*names, "eap, one pair", "TransformerLens edges, one pair"] if args.peers else names:
+                subprocess.run([sys.executable, __file__, "--shapes", shape, "--only", name], check=True)
+            continue
         model, prompts = setup(shape)
         times = best_times(contenders(model, prompts, peers=args.peers), args.repeats)
         print(f"\n{shape}: {tuple(prompts.clean.shape)} tokens, forward {1e3 * times['forward']:.1f} ms")
         for name, seconds in times.items():
             unit = times["forward, one pair"] if "one pair" in name else times["forward"]
-            print(f"  {name:34s} {seconds / unit:7.2f} forwards")
-        print(f"  peak memory so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+            print(f"  {name:34s} {seconds / unit:7.2f} forwards", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from interp.circuits._graph import Graph, edge_mask, edge_names
-from interp.errors import InputError
+from interp.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -200,6 +200,22 @@ def named(graph: Graph, edges: frozenset[str] | list[str] | set[str]) -> Circuit
     """The circuit of exactly these edges, scored 1 inside and 0 outside."""
     included = edge_mask(graph, edges)
     return Circuit(graph=graph, scores=included.float().masked_fill(~graph.edges, torch.nan), included=included)
+
+
+def among(graph: Graph, nodes: Collection[str]) -> Circuit:
+    """The circuit of whole nodes (`L0H1`, `L1.mlp`): every edge between these, the embedding and the logits; unscored.
+
+    Raises:
+        InputError: a node that this graph has not.
+    """
+    for name in nodes:
+        if name not in graph.writers:
+            raise unknown("node", name, graph.writers[1:])
+    columns = [column for column, name in enumerate(graph.writers) if column == 0 or name in nodes]
+    rows = [len(graph.readers) - 1, *(row for column in columns for row in graph.rows_into(column))]
+    chosen = torch.zeros(graph.edges.shape, dtype=torch.bool)
+    chosen[torch.tensor(rows)[:, None], torch.tensor(columns)] = True
+    return Circuit(graph=graph, scores=torch.full(graph.edges.shape, torch.nan), included=graph.edges & chosen)
 
 
 def _number(value: Tensor | float) -> float | None:

@@ -32,7 +32,7 @@ def find_circuit(
     Raises:
         InputError: an unknown method or option, prompts that do not fit.
     """
-    found = plugins.load("circuits", method if ":" in method else method.replace("-", "_"))
+    found = plugins.load("circuits", method)
     chosen = dict(options or {})
     known = set(inspect.signature(found).parameters) - {"model", "prompts", "metric"}
     for name in chosen:

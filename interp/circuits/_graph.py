@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from interp.errors import InputError, unknown
+from interp.models.sites import architectures
 
 if TYPE_CHECKING:
     from jaxtyping import Bool
@@ -110,7 +111,8 @@ def _readers(graph: Graph) -> tuple[str, ...]:
 def graph_of(model: Model) -> Graph:
     """The graph of a model whose sites are mapped."""
     if model.sites is None:
-        raise InputError(f"circuits need a map of sites, and {model.config['architecture']} has none")
+        known = ", ".join(architectures())
+        raise InputError(f"circuits need a map of sites, and {model.config['architecture']} has none (mapped: {known})")
     return Graph(
         n_layers=model.n_layers,
         n_heads=model.n_heads,

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from interp.circuits._attribution import BUDGET, Pair, head_outputs, run_clean, run_corrupt, scale_on_the_way_out
+from interp.circuits._attribution import Pair, parts, replaced_by, run_clean, run_corrupt
+from interp.circuits._edges import head_outputs, scale_on_the_way_out
 from interp.circuits._record import Record
-from interp.errors import unknown
 from interp.metrics import evaluate
 from interp.models.attention import attention_module
 from interp.models.places import blocks, mapped, qkv_view
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from interp.circuits._graph import Graph
     from interp.models import Model
 
-ABLATIONS = ("corrupt", "zero", "mean")
+BUDGET = 2**23  # numbers held at once for the changes of all writers: 32 MiB in float32
 PROMPT_BUDGET = 2**26  # numbers held at once for one circuit: 256 MiB in float32
 
 
@@ -66,33 +66,11 @@ def masker(
 ) -> Masker:
     """Prepare masked runs. ablation: an edge that is out carries its writer's value in the corrupt run (`corrupt`),
     nothing (`zero`), or its writer's mean over the corrupt runs of all prompts, position by position (`mean`)."""
-    clean = clean or run_clean(pair)
-    corrupt = corrupt or run_corrupt(pair)
-    match ablation:
-        case "corrupt":
-            embed, z, mlp = corrupt.pre[0], corrupt.z, corrupt.mlp
-        case "zero":
-            embed, z, mlp = (
-                _each(torch.zeros_like, x) for x in (corrupt.pre[0][:1], _one(corrupt.z), _one(corrupt.mlp))
-            )
-        case "mean":
-            embed, z, mlp = (
-                _each(lambda t: t.mean(0, keepdim=True), x) for x in (corrupt.pre[0], corrupt.z, corrupt.mlp)
-            )
-        case _:
-            raise unknown("ablation", ablation, ABLATIONS)
+    given = replaced_by(pair, ablation) or corrupt or run_corrupt(pair)
     start = pair.start if ablation == "corrupt" else 0
     with torch.no_grad():
-        fixed = replacement(pair.model, embed, z, mlp)
-    return Masker(pair=pair, clean=clean, replaced=fixed, start=start)
-
-
-def _one(tensors: list[Tensor]) -> list[Tensor]:
-    return [t[:1] for t in tensors]
-
-
-def _each(function: Any, value: Any) -> Any:
-    return [function(t) for t in value] if isinstance(value, list) else function(value)
+        fixed = replacement(pair.model, given.pre[0], given.z, given.mlp)
+    return Masker(pair=pair, clean=clean or run_clean(pair), replaced=fixed, start=start)
 
 
 def replacement(model: Model, embed: Tensor, z: list[Tensor], mlp: list[Tensor]) -> Replacement:
@@ -129,8 +107,7 @@ def masked_values(
     time, and prompts too where one circuit is too much (not for `mean`, nor for metrics of one's own)."""
     if prepared is None and ablation != "mean" and isinstance(pair.metric, str):
         size = max(1, PROMPT_BUDGET // _numbers(pair, 1))
-        parts = chunk_prompts(pair, size) if size < pair.n_prompts else [pair]
-        return torch.cat([_values(masks, masker(part, ablation=ablation)) for part in parts], dim=1)
+        return torch.cat([_values(masks, masker(part, ablation=ablation)) for _, part in parts(pair, size)], dim=1)
     return _values(masks, prepared or masker(pair, ablation=ablation))
 
 
@@ -382,14 +359,3 @@ def _masked_answer(ready: Masker, state: _State) -> Tensor:
     if sites.logit_cap is not None:
         logits = sites.logit_cap * torch.tanh(logits / sites.logit_cap)
     return logits.expand(n_circuits, *logits.shape[1:])
-
-
-def chunk_prompts(pair: Pair, size: int) -> Iterator[Pair]:
-    """The same question for `size` prompts at a time."""
-    asked = pair.asked
-    for first in range(0, pair.n_prompts, size):
-        part = slice(first, first + size)
-        sliced = {name: getattr(asked, name)[part] for name in ("clean", "corrupt", "answer", "wrong", "read")} | {
-            "mask": None if asked.mask is None else asked.mask[part]
-        }
-        yield replace(pair, asked=replace(asked, **sliced))

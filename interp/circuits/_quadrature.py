@@ -50,3 +50,15 @@ def points(rule: str, steps: int, n_prompts: int = 1) -> list[tuple[float | Floa
         case _:
             raise unknown("quadrature rule", rule, RULES)
     return list(zip(at.tolist(), even.tolist(), strict=True))
+
+
+def along(
+    start: Float[Tensor, "prompt *rest"],
+    end: Float[Tensor, "prompt *rest"],
+    at: float | Float[Tensor, "prompt"],
+    rows: slice,
+) -> Float[Tensor, "prompt *rest"]:
+    """The point `at` on the straight way of each of the prompts `rows`."""
+    share = torch.as_tensor(at, dtype=end.dtype, device=end.device)
+    share = share[rows] if share.dim() else share
+    return start.lerp(end, share.view(-1, *[1] * (end.dim() - 1)))

@@ -6,8 +6,8 @@ residual stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,7 @@ def record(
     with ExitStack() as stack:
         stack.enter_context(evaluating(model.module))
         stack.enter_context(torch.set_grad_enabled(objective is not None))
+        stack.enter_context(_without_weights(model.module))
         for module, hook, before in _hooks(model, kept, read, embedded, edits or {}, objective is not None):
             attach = module.register_forward_pre_hook if before else module.register_forward_hook
             stack.callback(attach(hook, with_kwargs=True).remove)
@@ -94,6 +95,19 @@ def record(
             _differentiate(kept, objective(kept.logits), outputs_too)
     _detach(kept)
     return kept
+
+
+@contextmanager
+def _without_weights(module: nn.Module) -> Iterator[None]:
+    """Within, no gradients are wanted of weights: what only these would need is not kept."""
+    wanted = [weight for weight in module.parameters() if weight.requires_grad]
+    for weight in wanted:
+        weight.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for weight in wanted:
+            weight.requires_grad_(True)
 
 
 def _hooks(

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from interp.activations import capture
-from interp.circuits._attribution import Pair, objective_of, pair_of, run_clean, run_corrupt
+from interp.circuits._attribution import Pair, objective_of, pair_of, parts, run_clean, run_corrupt
 from interp.circuits._circuit import Circuit
 from interp.circuits._masked import Masker, masker, run_attention
 from interp.circuits._record import Record, by_head, record
@@ -37,14 +37,18 @@ if TYPE_CHECKING:
 def atp_star(model: Model, prompts: Prompts, *, metric: Metric = "logit_diff") -> Circuit:
     """Scores of all writers, and of the heads' inputs."""
     pair = pair_of(model, prompts, metric)
-    clean, corrupt = run_clean(pair, grad=True, outputs_too=True), run_corrupt(pair)
-    plain = _writers(pair, clean, corrupt, clean)
-    dropped = [_writers(pair, clean, corrupt, _without(pair, layer)).abs() for layer in range(pair.graph.n_layers)]
-    nodes = plain.sign() * torch.stack(dropped).mean(0)
-    inputs = _inputs(pair, clean, corrupt)
-    passes = 8 + 3 * pair.graph.n_layers
-    scores = torch.full(pair.graph.edges.shape, torch.nan)
-    return scored(pair, scores, "atp-star", nodes=nodes, passes=passes, inputs=inputs)
+    graph = pair.graph
+    writers = torch.zeros(1 + graph.n_layers, len(graph.writers))  # all gradients, then without each layer's
+    inputs = torch.zeros(len(graph.readers))
+    for _, part in parts(pair):
+        clean, corrupt = run_clean(part, grad=True, outputs_too=True), run_corrupt(part)
+        runs = [clean, *(_without(part, layer) for layer in range(graph.n_layers))]
+        writers += torch.stack([_writers(part, clean, corrupt, grads) for grads in runs])
+        inputs += _inputs(part, clean, corrupt)
+    nodes = writers[0].sign() * writers[1:].abs().mean(0)
+    heads = {name: float(inputs[row]) for row, name in enumerate(graph.readers) if name.endswith((".q", ".k", ".v"))}
+    scores = torch.full(graph.edges.shape, torch.nan)
+    return scored(pair, scores, "atp-star", nodes=nodes, passes=8 + 3 * graph.n_layers, inputs=heads)
 
 
 def _writers(pair: Pair, clean: Record, corrupt: Record, grads: Record) -> Float[Tensor, "writer"]:
@@ -73,8 +77,8 @@ def _without(pair: Pair, layer: int) -> Record:
     )
 
 
-def _inputs(pair: Pair, clean: Record, corrupt: Record) -> dict[str, float]:
-    """Reader -> score: queries and keys by the change of the pattern, values to first order."""
+def _inputs(pair: Pair, clean: Record, corrupt: Record) -> Float[Tensor, "reader"]:
+    """Queries and keys by the change of the pattern, values to first order; 0 for what is no head's input."""
     graph, model, asked = pair.graph, pair.model, pair.asked
     seen = capture(
         model, asked.clean, "pattern", mask=asked.mask, gradients_of=objective_of(pair), logits_at=asked.read
@@ -82,20 +86,16 @@ def _inputs(pair: Pair, clean: Record, corrupt: Record) -> dict[str, float]:
     assert seen.gradients is not None
     with edited_attention(model, {}, dict.fromkeys(range(graph.n_layers), lambda pattern: pattern)):
         ready = masker(pair, clean=run_clean(pair), corrupt=corrupt)  # masks as the attention in reach wants them
-    found: dict[str, float] = {}
+    found = torch.zeros(len(graph.readers))
     for layer in range(graph.n_layers):
         base, grad = seen["pattern"][layer].detach(), seen.gradients["pattern"][layer]
         for slot in "qk":
-            readers = graph.readers[graph.rows(layer, slot)]
-            effect = ((base - _pattern(ready, layer, clean, corrupt, slot)) * grad).sum((0, 2, 3))
-            found |= _named(readers, effect.view(len(readers), -1).sum(1))
+            effect = ((base - _pattern(ready, layer, clean, corrupt, slot)) * grad).sum((0, 2, 3)).float().cpu()
+            rows = graph.rows(layer, slot)
+            found[rows] = effect.view(rows.stop - rows.start, -1).sum(1)
         change = by_head(model, "v", clean.v[layer] - corrupt.v[layer]) * by_head(model, "v", clean.grad_v[layer])
-        found |= _named(graph.readers[graph.rows(layer, "v")], change.sum((0, 1, 3)))
+        found[graph.rows(layer, "v")] = change.sum((0, 1, 3)).float().cpu()
     return found
-
-
-def _named(readers: tuple[str, ...], values: Tensor) -> dict[str, float]:
-    return dict(zip(readers, values.tolist(), strict=True))
 
 
 @torch.no_grad()

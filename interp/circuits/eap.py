@@ -12,8 +12,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from interp.circuits._attribution import edge_scores, pair_of, run_clean, run_corrupt
+import torch
+
+from interp.circuits._attribution import pair_of, parts, replaced_by, run_clean, run_corrupt
 from interp.circuits._circuit import Circuit
+from interp.circuits._edges import edge_scores
 from interp.circuits._scored import scored
 
 if TYPE_CHECKING:
@@ -22,8 +25,15 @@ if TYPE_CHECKING:
     from interp.types import Prompts
 
 
-def eap(model: Model, prompts: Prompts, *, metric: Metric = "logit_diff") -> Circuit:
-    """Every edge's score, from one clean run with gradients and one corrupt run."""
-    pair = pair_of(model, prompts, metric)
-    clean, corrupt = run_clean(pair, grad=True), run_corrupt(pair)
-    return scored(pair, edge_scores(pair, clean, corrupt, clean), "eap", passes=4)
+def eap(model: Model, prompts: Prompts, *, metric: Metric = "logit_diff", ablation: str = "corrupt") -> Circuit:
+    """Every edge's score, from one clean run with gradients and one corrupt run.
+
+    ablation: what u would be replaced by: its value in the corrupt run (`corrupt`), nothing (`zero`), or its mean over
+        all corrupt runs, position by position (`mean`).
+    """
+    pair = pair_of(model, prompts, metric, ablation=ablation)
+    fixed, total = replaced_by(pair, ablation), torch.zeros(pair.graph.edges.shape)
+    for _, part in parts(pair):
+        clean = run_clean(part, grad=True)
+        total += edge_scores(part, clean, fixed or run_corrupt(part), clean)
+    return scored(pair, total, "eap", passes=4, ablation=ablation)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.circuits._attribution import edge_scores, objective_of, pair_of, run_clean, run_corrupt
+from interp.circuits._attribution import objective_of, pair_of, parts, replaced_by, run_clean, run_corrupt
 from interp.circuits._circuit import Circuit
-from interp.circuits._quadrature import points
+from interp.circuits._edges import edge_scores
+from interp.circuits._quadrature import along, points
 from interp.circuits._record import record
 from interp.circuits._scored import scored
 
@@ -27,16 +28,25 @@ if TYPE_CHECKING:
 
 
 def eap_ig(
-    model: Model, prompts: Prompts, *, metric: Metric = "logit_diff", steps: int = 5, rule: str = "spread"
+    model: Model,
+    prompts: Prompts,
+    *,
+    metric: Metric = "logit_diff",
+    steps: int = 5,
+    rule: str = "spread",
+    ablation: str = "corrupt",
 ) -> Circuit:
-    """Every edge's score from two runs and `steps` runs with gradients; `rule` is one of `_quadrature.RULES`."""
-    pair = pair_of(model, prompts, metric)
-    asked, clean, corrupt = pair.asked, run_clean(pair), run_corrupt(pair)
-    objective = objective_of(pair, clean.logits)
+    """Every edge's score from two runs and `steps` runs with gradients; `rule` is one of `_quadrature.RULES`, `ablation`
+    as for `eap` (the path starts at what the embeddings are replaced by)."""
+    pair = pair_of(model, prompts, metric, ablation=ablation)
+    fixed, path = replaced_by(pair, ablation), points(rule, steps, pair.n_prompts)
     total = torch.zeros(pair.graph.edges.shape)
-    for at, weight in points(rule, steps, pair.n_prompts):
-        share = torch.as_tensor(at, dtype=clean.pre[0].dtype, device=model.device).view(-1, 1, 1)
-        between = corrupt.pre[0].lerp(clean.pre[0], share)
-        grads = record(model, asked.clean, asked.mask, asked.read, objective=objective, embedded=between)
-        total += weight * edge_scores(pair, clean, corrupt, grads)
-    return scored(pair, total, "eap-ig", passes=2 + 3 * steps, steps=steps, rule=rule)
+    for rows, part in parts(pair):
+        asked, clean, corrupt = part.asked, run_clean(part), fixed or run_corrupt(part)
+        objective = objective_of(part, clean.logits)
+        for at, weight in path:
+            between = along(corrupt.pre[0], clean.pre[0], at, rows)
+            grads = record(model, asked.clean, asked.mask, asked.read, objective=objective, embedded=between)
+            total += weight * edge_scores(part, clean, corrupt, grads)
+    passes = 2 + 3 * steps
+    return scored(pair, total, "eap-ig", passes=passes, steps=steps, rule=rule, ablation=ablation)

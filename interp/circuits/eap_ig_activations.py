@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.circuits._attribution import edge_scores, objective_of, pair_of, run_clean, run_corrupt
+from interp.circuits._attribution import objective_of, pair_of, parts, replaced_by, run_clean, run_corrupt
 from interp.circuits._circuit import Circuit
-from interp.circuits._quadrature import points
+from interp.circuits._edges import edge_scores
+from interp.circuits._quadrature import along, points
 from interp.circuits._record import Record, record
 from interp.circuits._scored import scored
 
@@ -31,30 +32,37 @@ if TYPE_CHECKING:
 
 
 def eap_ig_activations(
-    model: Model, prompts: Prompts, *, metric: Metric = "logit_diff", steps: int = 5, rule: str = "spread"
+    model: Model,
+    prompts: Prompts,
+    *,
+    metric: Metric = "logit_diff",
+    steps: int = 5,
+    rule: str = "spread",
+    ablation: str = "corrupt",
 ) -> Circuit:
-    """Every edge's score; rules as for `eap_ig`."""
-    pair = pair_of(model, prompts, metric)
-    asked, clean, corrupt = pair.asked, run_clean(pair), run_corrupt(pair)
-    objective = objective_of(pair, clean.logits)
+    """Every edge's score; rules and ablations as for `eap_ig`."""
+    pair = pair_of(model, prompts, metric, ablation=ablation)
+    fixed, path = replaced_by(pair, ablation), points(rule, steps, pair.n_prompts)
     total = torch.zeros(pair.graph.edges.shape)
-    groups = _groups(pair.graph, clean, corrupt)
-    for columns, spot, ends in groups:
-        for at, weight in points(rule, steps, pair.n_prompts):
-            share = torch.as_tensor(at, dtype=ends[0].dtype, device=model.device)
-            between = ends[1].lerp(ends[0], share.view(-1, *[1] * (ends[0].dim() - 1)))
-            grads = record(
-                model,
-                asked.clean,
-                asked.mask,
-                asked.read,
-                objective=objective,
-                embedded=between if spot is None else None,
-                edits={} if spot is None else {spot: _always(between)},
-            )
-            total[:, columns] += weight * edge_scores(pair, clean, corrupt, grads)[:, columns]
+    for rows, part in parts(pair):
+        asked, clean, corrupt = part.asked, run_clean(part), fixed or run_corrupt(part)
+        objective = objective_of(part, clean.logits)
+        for columns, spot, ends in _groups(pair.graph, clean, corrupt):
+            for at, weight in path:
+                between = along(ends[1], ends[0], at, rows)
+                grads = record(
+                    model,
+                    asked.clean,
+                    asked.mask,
+                    asked.read,
+                    objective=objective,
+                    embedded=between if spot is None else None,
+                    edits={} if spot is None else {spot: _always(between)},
+                )
+                total[:, columns] += weight * edge_scores(part, clean, corrupt, grads)[:, columns]
     total = total.masked_fill(~pair.graph.edges, torch.nan)
-    return scored(pair, total, "eap-ig-activations", passes=2 + 3 * steps * len(groups), steps=steps, rule=rule)
+    passes = 2 + 3 * steps * (1 + pair.graph.n_layers * (1 + pair.graph.mlps))
+    return scored(pair, total, "eap-ig-activations", passes=passes, steps=steps, rule=rule, ablation=ablation)
 
 
 def _always(value: Tensor) -> Callable[[Tensor], Tensor]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from interp.circuits._attribution import BUDGET, Pair, head_outputs, pair_of, run_clean
+from interp.circuits._attribution import Pair, pair_of, parts, run_clean
 from interp.circuits._circuit import Circuit
-from interp.circuits._record import Record
+from interp.circuits._edges import head_outputs
 from interp.circuits._scored import scored
 
 if TYPE_CHECKING:
@@ -31,39 +31,36 @@ if TYPE_CHECKING:
 def information_flow(model: Model, prompts: Prompts, *, metric: Metric = "logit_diff") -> Circuit:
     """Every edge's share of what its reader sees; the metric is only noted."""
     pair = pair_of(model, prompts, metric)
-    clean = run_clean(pair)
-    each = len(pair.graph.writers) * pair.asked.clean.shape[1] * model.d_model
-    size = max(1, BUDGET // each)
     total = torch.zeros(pair.graph.edges.shape)
-    for first in range(0, pair.n_prompts, size):
-        total += _shares(pair, clean, slice(first, first + size))
+    for _, part in parts(pair):
+        total += _shares(part)
     scores = (total / pair.n_prompts).masked_fill(~pair.graph.edges, torch.nan)
     return scored(pair, scores, "information-flow", passes=1)
 
 
-def _shares(pair: Pair, clean: Record, rows: slice) -> Float[Tensor, "reader writer"]:
-    """Sums over these prompts."""
-    graph, model, asked = pair.graph, pair.model, pair.asked
-    part = (rows, slice(None))
+def _shares(pair: Pair) -> Float[Tensor, "reader writer"]:
+    """Sums over prompts."""
+    graph, model, asked, clean = pair.graph, pair.model, pair.asked, run_clean(pair)
+    everything = (slice(None), slice(None))
     real = torch.ones_like(asked.clean, dtype=torch.bool) if asked.mask is None else asked.mask.bool()
-    weight = (real / real.sum(1, keepdim=True))[rows].to(model.device)
+    weight = (real / real.sum(1, keepdim=True)).to(model.device)
     at_answer = torch.zeros_like(weight).scatter_add_(
-        1, asked.read[rows].to(model.device), torch.ones_like(weight[:, :1]).expand_as(asked.read[rows])
+        1, asked.read.to(model.device), torch.ones_like(weight[:, :1]).expand_as(asked.read)
     )
     scores = torch.zeros(graph.edges.shape)
-    writers = clean.pre[0][part][None]
+    writers = clean.pre[0][None]
     for layer in range(graph.n_layers):
         n_seen = writers.shape[0]
         scores[graph.rows(layer, "q").start : graph.rows(layer, "v").stop, :n_seen] = _share(
-            writers, clean.pre[layer][part], weight
+            writers, clean.pre[layer], weight
         )
-        writers = torch.cat([writers, head_outputs(model, clean, layer, part).permute(2, 0, 1, 3)])
+        writers = torch.cat([writers, head_outputs(model, clean, layer, everything).permute(2, 0, 1, 3)])
         if graph.mlps:
             row = graph.rows(layer, "mlp")
             seen = writers[: graph.n_seen(row.start)]
-            scores[row, : len(seen)] = _share(seen, clean.mid[layer][part], weight)
-            writers = torch.cat([writers, clean.mlp[layer][part][None]])
-    scores[-1] = _share(writers, clean.final[part], at_answer / at_answer.sum(1, keepdim=True))
+            scores[row, : len(seen)] = _share(seen, clean.mid[layer], weight)
+            writers = torch.cat([writers, clean.mlp[layer][None]])
+    scores[-1] = _share(writers, clean.final, at_answer / at_answer.sum(1, keepdim=True))
     return scores
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from interp.models import Model
+
 Kind = Literal["splice", "ramp", "interpolate"]
 KINDS = ("splice", "ramp", "interpolate")
 CALIBRATION_PROMPTS = 128
@@ -47,6 +49,10 @@ class Planted:
     before: Mapping[str, Float[Tensor, "..."]]
     after: Mapping[str, Float[Tensor, "..."]]
     drift: tuple[Mapping[str, Float[Tensor, "..."]], Mapping[str, Float[Tensor, "..."]]]
+
+    @property
+    def model(self) -> Model:
+        return self.built.model
 
     @property
     def interval(self) -> tuple[int, int] | None:

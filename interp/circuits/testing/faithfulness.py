@@ -103,6 +103,15 @@ def of_circuit(
     return normalised(value, clean, empty)
 
 
+def exact_match(
+    logits: Float[Tensor, "prompt vocab"] | Float[Tensor, "prompt answer_len vocab"], prompts: Prompts
+) -> Float[Tensor, "prompt"]:
+    """A metric for circuits: 1 where every token of the answer comes first, else 0. It has no gradient: for testing."""
+    answer = (prompts.answer if prompts.answer.dim() == 2 else prompts.answer[:, None]).to(logits.device)
+    first = logits.view(*answer.shape[:1], -1, logits.shape[-1]).argmax(-1)[:, : answer.shape[1]]
+    return ((first == answer) | (answer < 0)).all(1).float()
+
+
 def normalised(value: float, clean: float, empty: float) -> float:
     """(value − empty) / (clean − empty), NaN where the two are equal."""
     return (value - empty) / (clean - empty) if clean != empty else math.nan

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from interp.circuits._attribution import choose
 from interp.circuits._circuit import Circuit
 from interp.circuits._find import find_circuit
 from interp.circuits.testing.faithfulness import of_circuit
-from interp.types import Prompts
 
 if TYPE_CHECKING:
     from interp.metrics import Metric
     from interp.models import Model
+    from interp.types import Prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,18 +63,6 @@ def stability(
         jaccard=tuple(a.jaccard(b) for a, b in pairs),
         similarity=tuple(a.similarity(b) for a, b in pairs),
         frequency={name: chosen.count(name) / n_resamples for name in dict.fromkeys(chosen)},
-    )
-
-
-def choose(prompts: Prompts, rows: torch.Tensor) -> Prompts:
-    """These prompts, in this order."""
-    return Prompts(
-        clean=prompts.clean[rows],
-        corrupt=prompts.corrupt[rows],
-        answer=prompts.answer[rows],
-        wrong=prompts.wrong[rows],
-        position=prompts.position if isinstance(prompts.position, int) else prompts.position[rows],
-        mask=None if prompts.mask is None else prompts.mask[rows],
     )
 
 

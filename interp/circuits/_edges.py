@@ -1,0 +1,113 @@
+"""Edge scores from gradients: the change of every writer between two runs against the gradient of every reader.
+
+The score of u->r is Σ over prompts and positions of (u_clean − u_corrupt) · ∂metric/∂(what r reads). The gradient of
+a head's input is the gradient at its projection's output times the transposed weight, through one backward step of
+the norm; then one matrix product a layer scores every writer against every reader.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from interp.circuits._record import Record, by_head
+from interp.models.weights import W_K, W_O, W_Q, W_V, norm
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float
+
+    from interp.circuits._attribution import Pair
+    from interp.models import Model
+
+
+def edge_scores(pair: Pair, clean: Record, corrupt: Record, grads: Record) -> Float[Tensor, "reader writer"]:
+    """(clean − corrupt) · gradient of every edge, summed over prompts and positions; NaN where there is no edge.
+
+    corrupt: what writers are replaced by; its first dimension may be 1.
+    """
+    graph, model = pair.graph, pair.model
+    part = (slice(None), slice(pair.start, None))
+    scores = torch.zeros(graph.edges.shape)
+    changes = (clean.pre[0] - corrupt.pre[0])[part].flatten()[None].repeat(len(graph.writers), 1)
+    for layer in range(graph.n_layers):
+        rows = slice(graph.rows(layer, "q").start, graph.rows(layer, "v").stop)
+        n_seen = graph.n_seen(rows.start)
+        scores[rows, :n_seen] = _against(head_gradients(model, grads, layer, part), changes[:n_seen])
+        changes[graph.head_columns(layer)] = head_changes(model, clean, corrupt, layer, part).flatten(1)
+        if graph.mlps:
+            row = graph.rows(layer, "mlp")
+            n_seen = graph.n_seen(row.start)
+            read = pull_back(
+                norm(model, "ln2", layer), grads.mid[layer][part], grads.grad_mlp_in[layer][part][:, :, None]
+            )
+            scores[row, :n_seen] = _against(read, changes[:n_seen])
+            changes[graph.mlp_column(layer)] = (clean.mlp[layer] - corrupt.mlp[layer])[part].flatten()
+    read = pull_back(norm(model, "ln_final"), grads.final[part], grads.grad_final[part][:, :, None])
+    scores[-1] = _against(read, changes)[0]
+    return scores.masked_fill(~graph.edges, torch.nan)
+
+
+def _against(read: Float[Tensor, "prompt pos reader d_model"], changes: Tensor) -> Float[Tensor, "reader writer"]:
+    return (changes @ read.permute(0, 1, 3, 2).reshape(changes.shape[1], -1)).T.float().cpu()
+
+
+def head_gradients(
+    model: Model, grads: Record, layer: int, part: tuple[slice, slice]
+) -> Float[Tensor, "prompt pos reader d_model"]:
+    """Gradients at what each head's q, then k, then v reads of the residual stream."""
+    sides = (("q", W_Q, grads.grad_q), ("k", W_K, grads.grad_k), ("v", W_V, grads.grad_v))
+    behind = [
+        torch.einsum("bphe,hde->bphd", by_head(model, slot, raw[layer])[part], weight(model, layer).detach())
+        for slot, weight, raw in sides
+    ]
+    return pull_back(norm(model, "ln1", layer), grads.pre[layer][part], torch.cat(behind, dim=2))
+
+
+def head_outputs(
+    model: Model, kept: Record, layer: int, part: tuple[slice, slice]
+) -> Float[Tensor, "prompt pos head d_model"]:
+    """What each head adds to the residual stream. Where a norm follows the heads' sum, its scale is that of this
+    run."""
+    each = torch.einsum("bphe,hed->bphd", kept.z[layer][part], W_O(model, layer).detach())
+    if kept.o[layer] is kept.attn[layer] or model.sites is None or model.sites.ln1_post is None:
+        return each
+    return each * scale_on_the_way_out(kept.o[layer][part], kept.attn[layer][part])[:, :, None]
+
+
+def scale_on_the_way_out(before: Tensor, after: Tensor) -> Tensor:
+    """after / before, 0 where there is nothing to scale."""
+    return torch.where(before == 0, 0.0, after / torch.where(before == 0, 1.0, before))
+
+
+def head_changes(
+    model: Model, clean: Record, corrupt: Record, layer: int, part: tuple[slice, slice]
+) -> Float[Tensor, "head prompt pos d_model"]:
+    """How what each head adds differs between the runs."""
+    if model.sites is not None and model.sites.ln1_post is None:
+        z = (clean.z[layer] - corrupt.z[layer])[part]
+        return torch.einsum("bphe,hed->hbpd", z, W_O(model, layer).detach())
+    return (head_outputs(model, clean, layer, part) - head_outputs(model, corrupt, layer, part)).permute(2, 0, 1, 3)
+
+
+def pull_back(
+    through: Callable[[Tensor], Tensor],
+    x: Float[Tensor, "prompt pos d_model"],
+    grad: Float[Tensor, "prompt pos reader d_model"],
+) -> Float[Tensor, "prompt pos reader d_model"]:
+    """Gradients behind a norm as gradients before it, for many readers at once."""
+    if isinstance(through, nn.Identity):
+        return grad
+    if isinstance(through, nn.LayerNorm):
+        centred = x - x.mean(-1, keepdim=True)
+        inverse = (centred.square().mean(-1, keepdim=True) + through.eps).rsqrt()
+        normed = (centred * inverse)[:, :, None]
+        scaled = grad if through.weight is None else grad * through.weight.detach()
+        along = (scaled @ normed.mT) / x.shape[-1]
+        return (scaled - scaled.mean(-1, keepdim=True)).addcmul_(normed, along, value=-1).mul_(inverse[:, :, None])
+    with torch.enable_grad():
+        many = x.detach()[:, :, None].expand_as(grad).requires_grad_()
+        return torch.autograd.grad(through(many), many, grad)[0]
