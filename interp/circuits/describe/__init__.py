@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from interp.circuits._between import edges_between
 from interp.circuits._circuit import Circuit
 from interp.circuits._find import find_circuit
 from interp.circuits.testing.faithfulness import faithfulness, of_circuit
@@ -33,11 +34,12 @@ def describe(
     seed: int,
 ) -> dict[str, Any]:
     """A task's circuit in a model, as plain data: `circuit`, `faithfulness` of its best edges (on prompts that it was
-    not found on), `size_80`, and `noise_floor`, the agreement between circuits from resampled prompts. For methods
-    that score nodes: the nodes only. split_seed: of the task's split, as the model was trained on it."""
+    not found on), `size_80`, and `noise_floor`, the agreement between circuits from resampled prompts. Of a method that
+    scores nodes, the best edges are those between the best nodes. split_seed: of the task's split, as the model was
+    trained on it."""
     rng = torch.Generator().manual_seed(seed)
     found_on, tried_on = (task.prompts(n_prompts, rng=rng, seed=split_seed) for _ in range(2))
-    circuit = find_circuit(model, found_on, method, metric)
+    circuit = edges_between(find_circuit(model, found_on, method, metric))
     about = {
         "task": task.name,
         "params": dict(task.params),
@@ -46,8 +48,6 @@ def describe(
         "seed": seed,
     }
     about |= {"n_prompts": n_prompts, "cost_in_forward_passes": circuit.about.get("passes")}
-    if circuit.nodes is not None:
-        return {**about, "nodes": circuit.node_scores(), "circuit": circuit.to_json()}
     small = smallest_faithful(model, found_on, circuit)
     circuit = circuit if small is None else small
     curve = faithfulness(model, tried_on, circuit)
@@ -91,8 +91,6 @@ def _plain(value: float) -> float | None:
 def format_description(found: Mapping[str, Any]) -> str:
     """The same for people."""
     lines = [f"{found['method']} on {found['n_prompts']} prompts of {found['task']}, {found['metric']}"]
-    if "faithfulness" not in found:
-        return "\n".join([*lines, "", *_best(found["nodes"])])
     curve, floor = found["faithfulness"], found["noise_floor"]
     lines.append(
         f"metric {curve['clean']:.3f} on clean prompts, {curve['empty']:.3f} with every edge corrupt (held-out prompts)"
@@ -122,7 +120,7 @@ def format_description(found: Mapping[str, Any]) -> str:
         lines.append(f"{name:22s} {scores[name]:+8.3f}  {floor['frequency'].get(name, 0.0):6.0%}")
     if len(scores) > SHOWN:
         lines.append(f"… and {len(scores) - SHOWN} more")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "node        score", *_best(found["nodes"])])
 
 
 def _show(value: float | None) -> str:

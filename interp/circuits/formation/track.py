@@ -16,7 +16,7 @@ from interp.circuits._circuit import Circuit
 from interp.circuits._find import find_circuit
 from interp.circuits._graph import edge_mask
 from interp.circuits._masked import masked_values
-from interp.circuits.formation.between import edges_between
+from interp.circuits._between import edges_between
 from interp.circuits.formation.roles import role_scores
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.circuits.testing.size import GRID, smallest_faithful

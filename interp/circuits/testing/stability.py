@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from interp.circuits._attribution import choose
+from interp.circuits._between import edges_between
 from interp.circuits._circuit import Circuit
 from interp.circuits._find import find_circuit
 from interp.circuits.testing.faithfulness import of_circuit
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stability:
     """Over pairs of resamplings: overlap of the chosen edges (Jaccard) and of all scores (weighted Jaccard). At least
-    0.8 is the guideline;
-    published circuits reach 0.67. frequency: edge -> share of the resamplings that chose it."""
+    0.8 is the guideline; published circuits reach 0.67. frequency: edge -> share of the resamplings that chose it."""
 
     jaccard: tuple[float, ...]
     similarity: tuple[float, ...]
@@ -52,11 +52,12 @@ def stability(
     metric: Metric = "logit_diff",
     n_resamples: int = 10,
 ) -> Stability:
-    """Bootstrap over prompts: the best `n_edges` of every resampling, compared pairwise."""
+    """Bootstrap over prompts: the best `n_edges` of every resampling (of a method that scores nodes, those between the
+    best nodes), compared pairwise."""
     circuits = []
     for _ in range(n_resamples):
         rows = torch.randint(len(prompts.clean), (len(prompts.clean),), generator=rng)
-        circuits.append(find_circuit(model, choose(prompts, rows), method, metric).top(n_edges))
+        circuits.append(edges_between(find_circuit(model, choose(prompts, rows), method, metric)).top(n_edges))
     pairs = list(itertools.combinations(circuits, 2))
     chosen = [name for circuit in circuits for name in circuit.edges()]
     return Stability(
