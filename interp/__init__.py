@@ -23,6 +23,7 @@ _HOME = {
     "wrap": "interp.models",
     "Model": "interp.models",
     "task": "interp.tasks",
+    "tokenized": "interp.tasks._text",
     "capture": "interp.activations",
     "patch": "interp.patching",
     "logit_lens": "interp.lenses",

@@ -96,9 +96,10 @@ def _parser() -> tuple[_Parser, list[str]]:
     group.add_argument("--csv", metavar="FILE", help="write CSV (default: to standard output)")
     group.add_argument("--parquet", metavar="FILE", help="write Parquet")
 
-    verify = sub.add_parser("verify", help="check stored weights against their digests, or a device against the CPU")
-    verify.add_argument("target", help="family, run directory or (with --device) a model's address")
+    verify = sub.add_parser("verify", help="check stored weights, or a device or precision against float32 on the CPU")
+    verify.add_argument("target", help="family or, with --device or --dtype, a model's address or folder")
     verify.add_argument("--device", help="compare forward, capture and a patch on this device with the CPU")
+    verify.add_argument("--dtype", help="the same in this precision: float32, float16, bfloat16")
     verify.add_argument("--root", help="where checkpoints are (default ./checkpoints)")
 
     listing = sub.add_parser("list", help="families, checkpoints, tasks, measures, circuit methods")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -69,10 +70,10 @@ def do_export(args: argparse.Namespace) -> int:
 
 def do_verify(args: argparse.Namespace) -> int:
     """interp verify TARGET: exit code 1 where something does not hold."""
-    if args.device:
+    if args.device or args.dtype:
         from interp.models.verify import verify_device
 
-        found = verify_device(_load(args.target, args.root), args.device)
+        found = verify_device(_load(args.target, args.root), args.device or "cpu", args.dtype or "float32")
         _show(found, args.json)
         return 0 if found["agrees"] else 1
     from interp.families import family, verify
@@ -95,13 +96,28 @@ def do_list(args: argparse.Namespace) -> int:
     if args.what == "checkpoints":
         return _list_checkpoints(args)
     if args.what == "families":
-        from interp.families import families
+        from interp.families import overview
 
-        names: Any = families(root=args.root)
+        found: list[dict[str, Any]] = overview(root=args.root)
     else:
-        names = list(plugins.names({"tasks": "tasks", "measures": "indicators", "methods": "circuits"}[args.what]))
-    _show(names, args.json)
+        kind = {"tasks": "tasks", "measures": "indicators", "methods": "circuits"}[args.what]
+        found = [{"name": name, "about": _first_sentence(kind, name)} for name in plugins.names(kind)]
+    if args.json:
+        _print_json(found)
+        return 0
+    width = max((len(entry["name"]) for entry in found), default=0)
+    for entry in found:
+        print(f"{entry['name']:{width}}  {entry['about']}")
     return 0
+
+
+def _first_sentence(kind: str, name: str) -> str:
+    """What a plug-in's file says of itself; the file is read, not run."""
+    import ast
+
+    source = Path(__file__).with_name(kind) / f"{name}.py"
+    doc = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+    return re.split(r"(?<!et al)\. ", " ".join(doc.partition("\n\n")[0].split()))[0].rstrip(".")
 
 
 def _list_checkpoints(args: argparse.Namespace) -> int:
@@ -174,11 +190,17 @@ def do_circuit(args: argparse.Namespace) -> int:
     from interp.tasks import task
     from interp.units import task_of
 
+    if args.n_prompts < 1:
+        raise InputError(f"--n-prompts is {args.n_prompts}; a circuit needs at least one")
     name, params = _task_argument(args.task)
     model = _load(args.model, args.root)
     skill, split_seed = (
         (task(name, **params), 0) if model.ref is None else task_of(TaskSpec(name=name, params=params), model.ref)
     )
+    if model.tokenizer is not None and "texts" in skill.extras:
+        from interp.tasks._text import tokenized
+
+        skill = tokenized(skill, model.tokenizer, n_ctx=model.n_ctx)
     found = describe(
         model,
         skill,
@@ -205,10 +227,11 @@ def _load(model: str, root: str | None) -> Model:
 
 
 def _task_argument(text: str) -> tuple[str, dict[str, Any]]:
-    """`name:key=value,key=value` -> the name and the parameters; values are YAML."""
+    """`name:key=value,key=value` -> the name (itself `package.module:function`, perhaps) and the parameters; values are
+    YAML."""
     import yaml
 
-    name, _, rest = text.partition(":")
+    name, _, rest = text.rpartition(":") if "=" in text else (text, "", "")
     params = {}
     for part in filter(None, rest.split(",")):
         key, equals, value = part.partition("=")

@@ -1,5 +1,6 @@
 """The command line: fast help, exit code 2 with one line for wrong input."""
 
+import json
 import subprocess
 import sys
 
@@ -54,3 +55,75 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, words, capsys, tmp_p
 def test_list_names_what_there_is(what, capsys):
     assert main(["list", what]) == 0
     assert len(capsys.readouterr().out.split()) > 3
+
+
+@pytest.fixture(scope="module")
+def built_folder(tmp_path_factory):
+    """The folder of one checkpoint: a model built to shift its input by two places."""
+    from interp.testbed import planted, write_family
+
+    run = planted("shift", [1, 10], 10, seed=2)
+    return write_family(run, tmp_path_factory.mktemp("store")) / "step10", run.built.edges
+
+
+TASK = "interp.testbed.family:program_task:program=shift"
+
+
+def test_verify_says_how_far_a_precision_is_off(built_folder, capsys):
+    folder, _ = built_folder
+    assert main(["verify", str(folder), "--device", "cpu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == dict.fromkeys(("forward", "capture", "pattern", "patch"), 0) | {
+        "agrees": True
+    }
+    code = main(["verify", str(folder), "--dtype", "bfloat16", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["forward"] > 0 and code == (0 if found["agrees"] else 1)
+    assert main(["verify", str(folder), "--dtype", "int4"]) == 2
+    assert "'int4'" in capsys.readouterr().err
+
+
+def test_circuit_of_a_model_in_a_folder(built_folder, capsys, tmp_path):
+    folder, edges = built_folder
+    command = ["circuit", str(folder), TASK, "--n-prompts", "24", "--out", str(tmp_path / "circuit.json")]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    for words in ("eap-ig on 24 prompts", "reach 80 % faithfulness", "noise floor", *edges):
+        assert words in shown
+    assert main([*command, "--json", "--method", "acdc", "--metric", "log_prob", "--seed", "3"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["method"], found["metric"], found["seed"]) == ("acdc", "log_prob", 3)
+    assert found["held_out_faithfulness"] == pytest.approx(1, abs=0.05)
+    assert found["noise_floor"]["jaccard"] > 0.8
+    assert json.loads((tmp_path / "circuit.json").read_text()) == found["circuit"]
+    assert {edge for edge, _, inside in found["circuit"]["edges"] if inside} == edges
+
+
+@pytest.mark.parametrize("method", ["patching", "attribution", "atp-star", "random"])
+def test_circuit_by_other_methods(built_folder, method, capsys):
+    assert main(["circuit", str(built_folder[0]), TASK, "--n-prompts", "8", "--method", method, "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["nodes"]) >= {"embed", "L0H0", "L0.mlp"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"--method": "eap-igg"}, ["'eap-igg'", "did you mean 'eap_ig'"]),
+        ({"--metric": "logitdiff"}, ["'logitdiff'", "did you mean 'logit_diff'"]),
+        ({"--n-prompts": "0"}, ["--n-prompts is 0", "at least one"]),
+        ({"task": "modular_adition"}, ["did you mean 'modular_addition'"]),
+        ({"task": "copying:lenth=3"}, ["'lenth'", "did you mean 'length'"]),
+        ({"task": "copying:length=3,vocab_size"}, ["vocab_size", "key=value"]),
+        ({"task": "interp.testbed.family:program_tusk"}, ["did you mean 'program_task'"]),
+        ({"task": "ioi"}, []),
+        ({"model": "nowhere"}, ["nowhere"]),
+    ],
+)
+def test_circuit_with_wrong_input(built_folder, change, words, capsys):
+    options = {"--method": "eap", "--metric": "logit_diff", "--n-prompts": "8"}
+    options |= {name: value for name, value in change.items() if name in options}
+    model, task = change.get("model", str(built_folder[0])), change.get("task", TASK)
+    assert main(["circuit", model, task, *(part for option in options.items() for part in option)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1
+    for word in words:
+        assert word in error

@@ -28,7 +28,7 @@ CALLS = {
     "wrap": lambda m, p, _: interp.wrap(m.module)(p.clean),
 }
 NO_MODEL = {
-    "InputError", "Prompts", "Task", "Batch", "Address", "CheckpointRef", "family", "load", "task", "Circuit",
+    "InputError", "Prompts", "Task", "Batch", "Address", "CheckpointRef", "family", "load", "task", "tokenized", "Circuit",
     "find_jumps", "rank_leads", "read_table",
 }  # fmt: skip
 OTHERS = {
