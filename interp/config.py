@@ -52,17 +52,25 @@ class MeasureSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitSpec:
-    """Which method locates the circuit, and at every how many of the chosen checkpoints."""
+    """Which method locates the circuit, and at every how many of the chosen checkpoints (and at the last).
+
+    n_prompts: how many prompts it is found on; it is tried on as many others.
+    reference: the address of a checkpoint whose circuit is applied to every other run.
+    """
 
     method: str = "patching"
     metric: str = "logit_diff"
     every: int = 1
     n_prompts: int = 64
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """A whole experiment; `resolved` gives it back as plain data."""
+    """A whole experiment; `resolved` gives it back as plain data.
+
+    disk_budget_gb: how much disk (1e9 bytes) checkpoints fetched from a hub may take; None: all of them are kept.
+    """
 
     name: str
     families: tuple[FamilySpec, ...]
@@ -72,6 +80,7 @@ class Experiment:
     device: str = "cpu"
     dtype: str = "float32"
     seed: int = 0
+    disk_budget_gb: float | None = None
 
 
 def load_experiment(path: str | Path) -> Experiment:
@@ -99,8 +108,15 @@ def parse_experiment(data: Any, *, where: str = "experiment", base: Path = Path(
         circuits=CircuitSpec(**_checked(top["circuits"], CircuitSpec, f"{where}: circuits"))
         if top.get("circuits")
         else None,
+        disk_budget_gb=_budget(top.get("disk_budget_gb"), where),
         **{key: top[key] for key in ("device", "dtype", "seed") if key in top},
     )
+
+
+def _budget(value: Any, where: str) -> float | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+        raise InputError(f"{where}: disk_budget_gb is {value!r}; expected a number of gigabytes above 0")
+    return value
 
 
 def resolved(experiment: Experiment) -> dict[str, Any]:

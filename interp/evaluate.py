@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,14 +20,13 @@ from interp.seeds import generator
 from interp.tasks._text import Example, Protocol, encode_pair
 
 if TYPE_CHECKING:
-    from torch import Generator
+    from jaxtyping import Bool, Float
+    from torch import Generator, Tensor
 
     from interp.models import Model
     from interp.types import Task
 
 Row = dict[str, Any]
-Scores = dict[str, float]
-"""What was measured on one example, by measure."""
 
 UNITS = {
     "brier": "squared probability",
@@ -41,6 +41,22 @@ UNITS = {
     "false_positive_rate_ratio": "ratio",
 }
 """All other measures are shares."""
+
+_NO_MEANS = ("confidence", "right", "error", "false_positive")
+"""Scores that other measures are made of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answers:
+    """What a model said to a list of questions.
+
+    scores: by name, Float[example]; NaN where the question does not define it.
+    n_tokens: how many tokens the model read, and at most wrote, for it.
+    """
+
+    examples: tuple[Example, ...]
+    scores: Mapping[str, Float[Tensor, "example"]]
+    n_tokens: int
 
 
 def evaluate(
@@ -66,6 +82,30 @@ def evaluate(
     Raises:
         InputError: no tokenizer, no examples, or texts that do not fit the model.
     """
+    protocol = protocol or Protocol()
+    answers = ask(model, examples, tokenizer, protocol=protocol, rng=rng)
+    rows = [row for group in ("", *groups_of(examples)) for row in _summary(answers, group)]
+    return rows + [
+        _row("false_positive_rate_ratio", group, estimate)
+        for group, estimate in false_positive_ratios(answers, protocol).items()
+    ]
+
+
+def ask(
+    model: Model,
+    examples: Sequence[Example],
+    tokenizer: Any = None,
+    *,
+    protocol: Protocol | None = None,
+    rng: Generator | None = None,
+) -> Answers:
+    """Every question's own scores; see `evaluate` for what is measured of which question. Beside those: `confidence`
+    (the largest share among the options), `right` (whether the option chosen has the score 1), `error` (of a number),
+    `false_positive` (whether the positive option is chosen, of the questions where it is wrong).
+
+    Raises:
+        InputError: as `evaluate`.
+    """
     tokenizer = model.tokenizer if tokenizer is None else tokenizer
     if tokenizer is None:
         raise InputError("text questions need a tokenizer: the model has none and none was given")
@@ -74,16 +114,38 @@ def evaluate(
     protocol = protocol or Protocol()
     with evaluating(model.module), torch.no_grad():
         if protocol.score is not None:
-            scored = _open_ended(model, examples, tokenizer, protocol, rng or generator(0, "evaluate"))
+            found, n_tokens = _open_ended(model, examples, tokenizer, protocol, rng or generator(0, "evaluate"))
         else:
-            chosen = _choose(model, examples, tokenizer)
-            answered = _answer(model, examples, tokenizer, protocol)
-            scored = [{**choice, **answer} for choice, answer in zip(chosen, answered, strict=True)]
-    groups = list(dict.fromkeys(example.group for example in examples if example.group is not None))
-    rows = _summary(scored, "")
-    for group in groups:
-        rows += _summary([s for s, e in zip(scored, examples, strict=True) if e.group == group], group)
-    return rows + _false_positives(scored, examples, groups, protocol)
+            chosen, n_read = _choose(model, examples, tokenizer, protocol)
+            answered, n_written = _answer(model, examples, tokenizer, protocol)
+            found = [{**choice, **answer} for choice, answer in zip(chosen, answered, strict=True)]
+            n_tokens = n_read + n_written
+    names = dict.fromkeys(name for scores in found for name in scores)
+    columns = {name: [scores.get(name, math.nan) for scores in found] for name in names}
+    scores = {name: torch.tensor(column, dtype=torch.float64) for name, column in columns.items()}
+    return Answers(examples=tuple(examples), scores=scores, n_tokens=n_tokens)
+
+
+def groups_of(examples: Sequence[Example]) -> tuple[str, ...]:
+    """The groups that the questions belong to, in order."""
+    return tuple(dict.fromkeys(example.group for example in examples if example.group is not None))
+
+
+def in_group(examples: Sequence[Example], group: str) -> Bool[Tensor, "example"]:
+    """Which questions belong to a group; "" is all of them."""
+    return torch.tensor([not group or example.group == group for example in examples], dtype=torch.bool)
+
+
+def false_positive_ratios(answers: Answers, protocol: Protocol) -> dict[str, Estimate]:
+    """Each group's false-positive rate over that of the reference group (the first one, where none is named); empty
+    where there is no positive option or no group."""
+    groups = groups_of(answers.examples)
+    if "false_positive" not in answers.scores or not groups:
+        return {}
+    column = answers.scores["false_positive"]
+    rates = {group: mean(column[in_group(answers.examples, group)]) for group in groups}
+    reference = protocol.reference or groups[0]
+    return {group: ratio(rate, rates[reference]) for group, rate in rates.items() if group != reference}
 
 
 def evaluate_task(
@@ -108,44 +170,58 @@ def evaluate_task(
     return evaluate(model, examples, tokenizer, protocol=task.extras.get("protocol"), rng=rng)
 
 
-def _choose(model: Model, examples: Sequence[Example], tokenizer: Any) -> list[Scores]:
+Scores = dict[str, float]
+"""What was measured on one example, by name."""
+
+
+def _choose(model: Model, examples: Sequence[Example], tokenizer: Any, protocol: Protocol) -> tuple[list[Scores], int]:
     """Options, by their log-probabilities."""
     pairs = [encode_pair(tokenizer, example.prompt, option) for example in examples for option in example.options]
     found = iter(log_likelihoods(model, pairs) if pairs else ())
     scored: list[Scores] = []
     for example in examples:
         log_probs = torch.tensor([next(found)[0] for _ in example.options], dtype=torch.float64)
-        scored.append(_grade(example, log_probs) if example.options else {})
-    return scored
+        scored.append(_grade(example, log_probs, protocol.positive) if example.options else {})
+    return scored, sum(len(context) + len(option) for context, option in pairs)
 
 
-def _grade(example: Example, log_probs: torch.Tensor) -> Scores:
+def _grade(example: Example, log_probs: torch.Tensor, positive: str | None) -> Scores:
     n_bytes = torch.tensor([max(len(option.encode()), 1) for option in example.options])
     scores = torch.tensor(example.scores, dtype=torch.float64)
     shares = log_probs.softmax(0)
     choice, best = int(log_probs.argmax()), int(scores.argmax())
-    return {
+    graded = {
         "multiple_choice_grade": example.scores[choice],
         "multiple_choice_grade_per_byte": example.scores[int((log_probs / n_bytes).argmax())],
         "brier": option_brier(log_probs, scores),
         "log_prob": float(log_probs[best]),
+        "prob": math.exp(log_probs[best]),
         "option_prob": float(shares[best]),
         "confidence": float(shares[choice]),
-        "choice": choice,
+        "right": float(example.scores[choice] >= 1),
     }
+    if _is_negative(example, positive):
+        graded["false_positive"] = float(example.options[choice] == positive)
+    return graded
 
 
-def _answer(model: Model, examples: Sequence[Example], tokenizer: Any, protocol: Protocol) -> list[Scores]:
+def _is_negative(example: Example, positive: str | None) -> bool:
+    """Whether the positive option is there and wrong."""
+    return any(option == positive and score <= 0 for option, score in zip(example.options, example.scores, strict=True))
+
+
+def _answer(model: Model, examples: Sequence[Example], tokenizer: Any, protocol: Protocol) -> tuple[list[Scores], int]:
     """Free answers: the likelihood of the first target, and what the model writes by itself."""
     asked = [example for example in examples if example.targets]
     if not asked:
-        return [{} for _ in examples]
+        return [{} for _ in examples], 0
     pairs = [encode_pair(tokenizer, example.prompt, example.targets[0]) for example in asked]
     contexts = [context for context, _ in pairs]
     outputs = generate(model, contexts, tokenizer, max_new_tokens=protocol.max_new_tokens, stop=protocol.stop)
     likely = log_likelihoods(model, pairs)
     found = iter(zip(asked, pairs, likely, outputs, strict=True))
-    return [_compare(*next(found), protocol) if example.targets else {} for example in examples]
+    n_tokens = sum(2 * len(context) + len(target) + protocol.max_new_tokens for context, target in pairs)
+    return [_compare(*next(found), protocol) if example.targets else {} for example in examples], n_tokens
 
 
 def _compare(
@@ -160,7 +236,7 @@ def _compare(
         "exact_match": float(guess in targets),
         "edit_distance": float(min(text_edit_distance(guess, target) for target in targets)),
         "log_prob": likely[0],
-        "log_prob_per_token": likely[0] / len(pair[1]),
+        "log_prob_per_token": likely[0] / len(pair[1]) if pair[1] else math.nan,
         "prob": math.exp(likely[0]),
     }
     if protocol.numeric:
@@ -171,7 +247,7 @@ def _compare(
 
 def _open_ended(
     model: Model, examples: Sequence[Example], tokenizer: Any, protocol: Protocol, rng: Generator
-) -> list[Scores]:
+) -> tuple[list[Scores], int]:
     """The mean score of n_samples outputs to each prompt."""
     assert protocol.score is not None
     contexts = [encode_pair(tokenizer, example.prompt, "")[0] for example in examples]
@@ -191,7 +267,7 @@ def _open_ended(
     for example in examples:
         values = [float(protocol.score(example.prompt, next(outputs))) for _ in range(protocol.n_samples)]
         scored.append({"score": sum(values) / len(values)})
-    return scored
+    return scored, sum(len(context) + protocol.max_new_tokens for context in repeated)
 
 
 def extract(output: str, pattern: str | None) -> str:
@@ -216,54 +292,22 @@ def number(text: str) -> float:
         return math.nan
 
 
-def _summary(scored: Sequence[Scores], group: str) -> list[Row]:
-    """Means over the examples that have the measure."""
-
-    def values(measure: str) -> torch.Tensor:
-        return torch.tensor([scores[measure] for scores in scored if measure in scores], dtype=torch.float64)
-
-    internal = ("confidence", "choice", "error")
-    measures = dict.fromkeys(measure for scores in scored for measure in scores if measure not in internal)
-    rows = [_row(measure, group, mean(values(measure))) for measure in measures]
-    if "multiple_choice_grade" in measures:
-        right = values("multiple_choice_grade") >= 1
-        rows.append(_row("calibration_error", group, calibration_error(values("confidence"), right)))
-    if "answered" in measures:
-        rows.append(_row("rmse", group, rmse(values("error"))))
-    return rows
-
-
-def _false_positives(
-    scored: Sequence[Scores], examples: Sequence[Example], groups: Sequence[str], protocol: Protocol
-) -> list[Row]:
-    """P(the positive option is chosen | it is wrong) in every group, and over that of the reference group."""
-    if protocol.positive is None or not groups:
-        return []
-    rates: Mapping[str, Estimate] = {
-        group: mean(
-            torch.tensor(
-                [
-                    float(example.options[int(scores["choice"])] == protocol.positive)
-                    for scores, example in zip(scored, examples, strict=True)
-                    if example.group == group and _is_negative(example, protocol.positive)
-                ],
-                dtype=torch.float64,
-            )
-        )
-        for group in groups
-    }
-    reference = protocol.reference or groups[0]
-    rows = [_row("false_positive_rate", group, rate) for group, rate in rates.items()]
-    return rows + [
-        _row("false_positive_rate_ratio", group, ratio(rate, rates[reference]))
-        for group, rate in rates.items()
-        if group != reference
+def _summary(answers: Answers, group: str) -> list[Row]:
+    """Means over the group's examples that have the measure."""
+    here = in_group(answers.examples, group)
+    scores = {name: column[here] for name, column in answers.scores.items()}
+    rows = [
+        _row(name, group, mean(column))
+        for name, column in scores.items()
+        if name not in _NO_MEANS and not bool(column.isnan().all())
     ]
-
-
-def _is_negative(example: Example, positive: str) -> bool:
-    """Whether the positive option is there and wrong."""
-    return any(option == positive and score <= 0 for option, score in zip(example.options, example.scores, strict=True))
+    if "confidence" in scores and not bool(scores["confidence"].isnan().all()):
+        rows.append(_row("calibration_error", group, calibration_error(scores["confidence"], scores["right"])))
+    if "error" in scores and not bool(scores["answered"].isnan().all()):
+        rows.append(_row("rmse", group, rmse(scores["error"])))
+    if group and "false_positive" in scores:
+        rows.append(_row("false_positive_rate", group, mean(scores["false_positive"])))
+    return rows
 
 
 def _row(measure: str, group: str, estimate: Estimate) -> Row:

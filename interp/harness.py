@@ -2,7 +2,8 @@
 new (`{"acc,none": …}`).
 
 Run, size, seed and step come from `config.model_args` (`pretrained=…,revision=step1000`), else from the names
-of file and folder. A file that cannot be read is named in a warning and in `attrs["skipped"]`; the others are read.
+of file and folder. A file that cannot be read, or holds a number that cannot be, is named in a warning and in
+`attrs["skipped"]`; the others are read, and commands that read such a folder exit with 0, with 2 where nothing is left.
 """
 
 from __future__ import annotations
@@ -50,8 +51,10 @@ def read_harness(source: str | Path) -> pd.DataFrame:
     skipped: dict[str, str] = {}
     for file in files:
         try:
-            found = list(_rows(json.loads(file.read_text(encoding="utf-8")), file))
-        except (OSError, UnicodeDecodeError, ValueError) as error:
+            found = list(_rows(json.loads(file.read_text(encoding="utf-8-sig")), file))
+            if not found:
+                raise ValueError("no numbers in 'results'")
+        except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
             reason = f"broken JSON, {error}" if isinstance(error, json.JSONDecodeError) else str(error)
             skipped[str(file)] = reason
             continue
@@ -75,9 +78,7 @@ def _rows(log: Any, file: Path) -> Iterator[dict[str, Any]]:
     if not any(isinstance(scores, Mapping) for scores in results.values()):
         raise ValueError("'results' holds no scores by task")
     given = _identity(log, file)
-    for task, scores in results.items():
-        if not isinstance(scores, Mapping):
-            continue
+    for task, scores in _by_task({**_mapping(log.get("groups")), **results}):
         n = _n_samples(log, task)
         shots = _shots(log, task)
         run = given["run"] + (f"/{shots}shot" if shots else "")
@@ -87,14 +88,25 @@ def _rows(log: Any, file: Path) -> Iterator[dict[str, Any]]:
             yield {**given, **row, "setting": setting, "kind": "behaviour"}
 
 
+def _by_task(results: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The scores of every task and group, also of tasks that are listed inside their group."""
+    for task, scores in results.items():
+        if isinstance(scores, Mapping):
+            yield task, scores
+            yield from _by_task(scores)
+
+
 def _scores(scores: Mapping[str, Any]) -> Iterator[tuple[str, float, float]]:
     for key, value in scores.items():
         metric, _, selected = key.partition(",")
-        if metric.endswith("_stderr") or not _is_number(value) or metric in ("alias", "sample_len", "sample_count"):
+        if metric.endswith("_stderr") or not _is_number(value) or metric in ("", "alias", "sample_len", "sample_count"):
             continue
         error: Any = scores.get(f"{metric}_stderr" + (f",{selected}" if selected else ""))
         name = MEASURES.get(metric, metric) + (f",{selected}" if selected not in ("", "none") else "")
-        yield name, _finite(value), _finite(error) if _is_number(error) else math.nan
+        spread = _finite(error) if _is_number(error) else math.nan
+        if spread < 0:
+            raise ValueError(f"the standard error of {key!r} is {spread}")
+        yield name, _finite(value), spread
 
 
 def _is_number(value: object) -> bool:
@@ -102,7 +114,10 @@ def _is_number(value: object) -> bool:
 
 
 def _finite(value: float) -> float:
-    return float(value) if math.isfinite(value) else math.nan
+    try:
+        return float(value) if math.isfinite(value) else math.nan
+    except OverflowError as error:
+        raise ValueError("a number too large to be one") from error
 
 
 def _identity(log: Mapping[str, Any], file: Path) -> dict[str, Any]:
@@ -120,6 +135,8 @@ def _identity(log: Mapping[str, Any], file: Path) -> dict[str, Any]:
     )
     if step is None:
         raise ValueError("no step in config.model_args or in the file's name")
+    if step >= 2**53:
+        raise ValueError(f"step {step} is too large to be one")
     run = Path(_STEP.sub("", name).rstrip("/-_")).name or file.parent.name
     seed = _SEED.search(run)
     setting = _SEED.sub("", run)

@@ -2,6 +2,7 @@
 
 FLOPs: 6 a parameter and token for training (Kaplan et al. 2020, arXiv 2001.08361), 2 for a forward pass. What the
 measures cost in forward passes is measured, not guessed: they run once on a very small model with the same tasks.
+Texts for a hub's model are counted as BYTES_PER_TOKEN bytes a token, since no tokenizer is at hand.
 """
 
 from __future__ import annotations
@@ -9,13 +10,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp.config import Experiment, FamilySpec, TaskSpec
 from interp.errors import unknown
-from interp.types import CheckpointRef
+from interp.families.read import source_kind
+from interp.types import CheckpointRef, Task
 from interp.units import choose_steps, task_of
 
 if TYPE_CHECKING:
@@ -27,6 +29,16 @@ UTILISATION = 0.3
 DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
 HUB_BYTES = 2
 """Bytes a parameter of weights on the hub: the listed families store half precision; twice that where they do not."""
+
+
+BYTES_PER_TOKEN = 4
+"""Of English text under the tokenizers of the listed families."""
+
+
+N_TRIED = 8
+"""How many questions of a text task are asked to see what a question costs."""
+
+N_TOKENS = "asked.n_tokens"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +72,10 @@ def plan(experiment: Experiment, *, root: str | Path | None = None, gpu: str | N
         raise unknown("GPU", gpu, GPUS)
     families = [_family_needs(spec, experiment, root) for spec in experiment.families]
     total = {key: sum(entry[key] for entry in families) for key in _SUMMED}
+    if experiment.disk_budget_gb is not None:
+        total["disk_gb"] = (
+            min(total["download_gb"], experiment.disk_budget_gb) + total["disk_gb"] - total["download_gb"]
+        )
     flops = total["training_flops"] + total["measuring_flops"]
     memory = max((entry["memory_gb"] for entry in families), default=0.0)
     here = measured_flops_per_second() * (os.cpu_count() or 1)
@@ -114,12 +130,14 @@ def _family_needs(spec: FamilySpec, experiment: Experiment, root: str | Path | N
     fetch = [ref for ref in refs if ref.path is None and "source" in ref.manifest]
     stored_bytes = DTYPE_BYTES["float32"]
     n_params = [_n_params(ref) for ref in refs]
-    passes = {task.name: _passes(experiment, task, refs[0]) for task in experiment.tasks if refs}
-    measuring = sum(
-        2 * count * _tokens(task, ref) * passes[task.name]
-        for ref, count in zip(refs, n_params, strict=True)
-        for task in experiment.tasks
-    )
+    needs: dict[str, TaskNeeds] = {}  # by the task as a run was trained on it
+    measuring = 0.0
+    for ref, count in zip(refs, n_params, strict=True):
+        for task in experiment.tasks:
+            described = _described(task, ref)
+            if described not in needs:
+                needs[described] = _task_needs(experiment, task, ref)
+            measuring += 2 * count * needs[described].tokens * needs[described].passes
     train = _to_train(spec, root)
     return {
         "family": name,
@@ -135,8 +153,8 @@ def _family_needs(spec: FamilySpec, experiment: Experiment, root: str | Path | N
         / 1e9,
         "memory_gb": 2 * max(n_params, default=0) * DTYPE_BYTES.get(experiment.dtype, 4) / 1e9,
         "training_flops": float(sum(6 * _run_params(run) * _run_tokens(run) for run in train)),
-        "measuring_flops": float(measuring),
-        "forward_passes_a_checkpoint": passes,
+        "measuring_flops": measuring,
+        "tasks": {name: {"tokens": each.tokens, "forward_passes": each.passes} for name, each in needs.items()},
     }
 
 
@@ -216,25 +234,55 @@ def _run_tokens(run: PlannedRun) -> int:
     return run.steps * batch.tokens.numel()
 
 
-def _tokens(spec: TaskSpec, ref: CheckpointRef) -> int:
-    """Tokens in one forward pass over the prompts."""
-    return spec.n_prompts * task_of(spec, ref)[0].n_ctx
+def _described(task: TaskSpec, ref: CheckpointRef) -> str:
+    """The task as the checkpoint's run was trained on it."""
+    trained = ref.manifest.get("task") or {}
+    own = trained.get("params") if trained.get("name") == task.name else None
+    return f"{task.label} {own}" if own else task.label
 
 
-def _passes(experiment: Experiment, spec: TaskSpec, ref: CheckpointRef) -> float:
-    """Forward passes over the prompts that the measures of a task take at one checkpoint, as if nothing were shared.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskNeeds:
+    """tokens: in one forward pass over the prompts. passes: forward passes over the prompts at one checkpoint."""
 
-    They run once on a model of one small layer: the cost in passes hardly depends on the model.
-    """
+    tokens: int
+    passes: float
+
+
+def _task_needs(experiment: Experiment, spec: TaskSpec, ref: CheckpointRef) -> TaskNeeds:
+    """What the measures of a task cost at one checkpoint. They run once on a model of one small layer: the cost in
+    passes hardly depends on the model."""
     from interp.models import build, wrap
-    from interp.observe import measure, needs_of, observe
+    from interp.observe import measure, needs_of, observe, shared_cost
     from interp.seeds import generator
 
     skill, split_seed = task_of(spec, ref)
+    skill, share = _few_questions(skill, spec.n_prompts)
     config = {"architecture": "native", "n_layers": 1, "n_heads": 1, "d_model": 8, "d_head": 8, "d_mlp": 8}
     config |= {"n_ctx": skill.n_ctx, "d_vocab": len(skill.vocab), "d_vocab_out": len(skill.vocab), "act_fn": "relu"}
     measures = [(entry.name, dict(entry.params)) for entry in experiment.measures]
     prompts = skill.prompts(spec.n_prompts, rng=generator(0, "plan"), seed=split_seed)
     model, splits = wrap(build(config, seed=0)), skill.splits(split_seed)
-    rows, _ = measure(observe(model, skill, prompts, splits, needs_of(measures), generator(0, "plan")), measures)
-    return sum({row["measure"]: row["cost"] for row in rows}.values())
+    seen = observe(model, skill, prompts, splits, needs_of(measures), generator(0, "plan"))
+    if N_TOKENS in seen.kept:
+        seen = replace(seen, kept={**seen.kept, N_TOKENS: seen.kept[N_TOKENS] / share})
+    passes = shared_cost(seen, needs_of(measures))
+    for entry in measures:
+        rows, _ = measure(seen, [entry])
+        passes += rows[0]["cost"] - shared_cost(seen, needs_of([entry])) if rows else 0.0
+    is_text = source_kind(ref) == "hub" and "tokenizer" in skill.extras
+    tokens = prompts.clean.numel() / (BYTES_PER_TOKEN if is_text else 1)
+    return TaskNeeds(tokens=round(tokens), passes=passes)
+
+
+def _few_questions(skill: Task, n: int) -> tuple[Task, float]:
+    """The task with a few of the n questions that it asks, and which share of them that is."""
+    from interp.seeds import generator
+
+    listed = skill.extras.get("examples")
+    if listed is None:
+        return skill, 1.0
+    drawn = callable(listed)
+    chosen = tuple(listed(N_TRIED, rng=generator(0, "plan")) if drawn else listed[:N_TRIED])
+    extras = {**skill.extras, "examples": chosen}
+    return replace(skill, extras=extras), len(chosen) / max(n if drawn else min(n, len(listed)), 1)

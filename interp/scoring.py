@@ -47,7 +47,8 @@ __all__ = [
 def exact_match(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
     """1 where every answer token has the largest logit: greedy decoding gives the answer."""
     answer = columns(answer)
-    return ((logits.argmax(-1) == answer) | (answer < 0)).all(1).double()
+    right = ((logits.argmax(-1) == answer) | (answer < 0)).all(1).double()
+    return right.masked_fill((answer < 0).all(1), math.nan)
 
 
 def token_accuracy(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
@@ -70,7 +71,8 @@ def edit_distance(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
 
 def log_prob(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
     """ln p(answer | prompt) in nats: the sum over the answer's tokens."""
-    return _token_log_probs(logits, answer).nansum(1)
+    found = _token_log_probs(logits, answer)
+    return found.nansum(1).masked_fill(found.isnan().all(1), math.nan)
 
 
 def log_prob_per_token(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
@@ -116,13 +118,19 @@ def option_brier(log_probs: Float[Tensor, "option"], scores: Float[Tensor, "opti
 
 
 def calibration_error(
-    confidence: Float[Tensor, "prediction"], right: Bool[Tensor, "prediction"], *, bins: int = 15
+    confidence: Float[Tensor, "prediction"],
+    right: Bool[Tensor, "prediction"] | Float[Tensor, "prediction"],
+    *,
+    bins: int = 15,
 ) -> Estimate:
     """Expected calibration error (Guo et al. 2017, arXiv 1706.04599): Σ_bins |share right − mean confidence| · share
     of the bin.
 
-    Bins are of equal width. The standard error is the jackknife's over predictions.
+    Bins are of equal width. The standard error is the jackknife's over predictions. Those whose confidence is NaN are
+    left out.
     """
+    known = ~confidence.isnan()
+    confidence, right = confidence[known], right[known]
     n = len(confidence)
     if n == 0:
         return Estimate(math.nan, math.nan, 0)

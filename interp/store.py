@@ -5,6 +5,7 @@
     <run>/plan.json           the keys of the present experiment, unit by unit
     <run>/shards/*.parquet    rows; each carries the key of the result it belongs to
     <run>/circuits/*.json     circuits, one file a checkpoint and task
+    <run>/formation/*.json    what these circuits do on other prompts, under the same names
     <run>/failures/*.json     what failed and why, one file a unit
 
 Every file is written whole under a temporary name and then renamed, so that a kill leaves whole files or none. A shard

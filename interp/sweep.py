@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import yaml
 from interp import provenance, store
 from interp.config import Experiment, resolved
 from interp.units import Unit, expand
-from interp.worker import measure_unit, prepare_process
+from interp.worker import measure_unit
 
 TRIES = 3
 """How often a unit is tried when the process that works on it dies (out of memory, say)."""
@@ -45,7 +46,8 @@ def run_experiment(
         root: where checkpoints are; by default ./checkpoints.
         workers: processes, one torch thread each; by default one a core.
         shard: (i, n): only each n-th unit from the i-th on, for job arrays that share `out`.
-        executor: runs the units instead of the built-in pool (any `concurrent.futures.Executor`, such as Dask's).
+        executor: runs the units instead of the built-in pool (any `concurrent.futures.Executor`, such as Dask's); it
+            has `workers` of them, where each is to fetch its next checkpoint while it measures one.
     """
     out = Path(out)
     units = expand(experiment, root=root, workers=workers)
@@ -53,10 +55,10 @@ def run_experiment(
     store.write_json(out / "environment.json", provenance.environment())
     store.write_json(out / "plan.json", [{"unit": u.address, "keys": [r.key for r in u.results]} for u in units])
 
-    todo = missing(units[shard[0] :: shard[1]], store.keys(out))
+    todo = missing(units[shard[0] :: shard[1]], store.keys(out) - _lost(units, out))
     log = _progress(len(todo), len(units), out / "run.log")
     if executor is not None:
-        _drain({executor.submit(measure_unit, unit, experiment, out): unit for unit in todo}, out, log)
+        _drain(_submit(executor, todo, experiment, out, workers), out, log)
     elif todo:
         _run_in_processes(todo, experiment, out, workers or os.cpu_count() or 1, log)
     return store.status(out)
@@ -68,21 +70,36 @@ def missing(units: Sequence[Unit], there: set[str]) -> list[Unit]:
     return [unit for unit in left if unit.results]
 
 
+def _lost(units: Sequence[Unit], out: Path) -> set[str]:
+    """The keys of circuits whose rows are in the store, and whose files are not."""
+    circuits = {result.key for unit in units for result in unit.results if result.measure is None}
+    there = {folder: {file.stem for file in (out / folder).glob("*.json")} for folder in ("circuits", "formation")}
+    return circuits - (there["circuits"] & there["formation"])
+
+
 def _run_in_processes(todo: Sequence[Unit], experiment: Experiment, out: Path, workers: int, log: Log) -> None:
     """Run the units in a pool; when a process dies, those that were not done go into a new pool, each a few times."""
     for attempt in range(TRIES):
         # A unit that kills its process breaks the whole pool: later attempts isolate it by working one at a time.
         size = min(workers, len(todo)) if attempt == 0 else 1
-        pool = ProcessPoolExecutor(size, mp_context=get_context("spawn"), initializer=prepare_process)
+        pool = ProcessPoolExecutor(size, mp_context=get_context("spawn"))
         try:
-            futures = {pool.submit(measure_unit, unit, experiment, out): unit for unit in todo}
-            todo = _drain(futures, out, log)
+            todo = _drain(_submit(pool, todo, experiment, out, size), out, log)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
         if not todo:
             return
     for unit in todo:
         store.write_failures(out, unit.address, [_failure(unit, "the process that measured it died")])
+
+
+def _submit(
+    executor: Executor, todo: Sequence[Unit], experiment: Experiment, out: Path, workers: int | None
+) -> dict[Future[dict[str, Any]], Unit]:
+    """All units in order, each with the checkpoint that its worker will probably be given next: `workers` later."""
+    ahead = [unit.ref for unit in todo[workers:]] if workers else []
+    pairs = zip_longest(todo, ahead)
+    return {executor.submit(measure_unit, unit, experiment, out, following): unit for unit, following in pairs}
 
 
 def _drain(futures: dict[Future[dict[str, Any]], Unit], out: Path, log: Log) -> list[Unit]:

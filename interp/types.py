@@ -55,6 +55,16 @@ class Task:
     prompts: `prompts(n, *, rng, seed=0) -> Prompts`, drawn from the test split of `seed`.
     splits: `splits(seed) -> {"train": Batch, "test": Batch}`: all examples of a finite task, a sample of an endless one.
     batch: `batch(n, *, rng, seed=0) -> Batch` of training examples; `n=None` is the whole training split (finite tasks).
+    extras: what only some skills have. Of the task's own tokens: `required(tokens) -> Bool[prompt, query, key]` which
+        keys a query needs; `labels(tokens) -> {variable: Bool[prompt, answer_len]}` sub-tasks; `groups(tokens) ->
+        {name: Int[prompt]}` what prompts are sorted by; `valid(tokens) -> Bool[prompt, vocab]` every right answer;
+        `subset` or `subsets`, `frequencies`, `subtask_prompts` of parities; `references(tokens) ->
+        {name: Float[prompt, pos, vocab]}` reference predictors; `digit_prompts(n, *, digit, rng, seed=0) -> Prompts` for
+        one answer token; `positions` the place of each slot of a template; `p` a modulus. As text, for a tokenizer:
+        `texts(n, *, rng, seed=0, split="test") -> Texts`; `misaligned` what becomes of pairs of unequal length;
+        `max_bytes` the longest text; `examples` the questions that a file lists, or `examples(n, *, rng, seed=0)`;
+        `protocol` how free answers are drawn and scored; `tokenizer` the one that the task is read through; `metrics`
+        and `title` of a BIG-bench file.
     """
 
     name: str

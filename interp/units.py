@@ -1,8 +1,8 @@
 """Experiment -> units of work: which checkpoints, compared with which, and the key of every result.
 
 A key is made of everything that went into a result: the weights (and those of the previous, first or final checkpoint
-where the measure compares with them), the task and its split, the prompts, the measure, its parameters and its code. A
-result is reused only when its key is the same.
+where the measure compares with them; the circuit of another run where it uses one), the task and its split, the
+prompts, the measure, its parameters and its code. A result is reused only when its key is the same.
 """
 
 from __future__ import annotations
@@ -36,22 +36,29 @@ class Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unit:
-    """One checkpoint to measure, the checkpoints it may be compared with, and the results wanted."""
+    """One checkpoint to measure, the checkpoints it may be compared with, and the results wanted.
+
+    reference: the checkpoint of another run whose circuit is applied here.
+    """
 
     address: str
     ref: CheckpointRef
     previous: CheckpointRef | None
     initial: CheckpointRef
     final: CheckpointRef
+    reference: CheckpointRef | None
     results: tuple[Result, ...]
 
 
 def expand(experiment: Experiment, *, root: str | Path | None = None, workers: int | None = None) -> list[Unit]:
     """Every unit of the experiment, run by run in order of steps; recipes' runs that are missing are trained first."""
-    units = []
-    for spec in experiment.families:
-        for stored in _runs(spec, root=root, workers=workers):
-            units.extend(_units_of_run(experiment, stored, choose_steps([ref.step for ref in stored], spec.steps)))
+    runs = [
+        (stored, choose_steps([ref.step for ref in stored], spec.steps))
+        for spec in experiment.families
+        for stored in _runs(spec, root=root, workers=workers)
+    ]
+    reference = _reference(experiment, root)
+    units = [unit for stored, steps in runs for unit in _units_of_run(experiment, stored, steps, reference)]
     if not units:
         raise InputError(f"experiment {experiment.name!r} selects no checkpoint")
     return units
@@ -104,14 +111,39 @@ def _runs(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> 
     else:
         name = spec.name or spec.hub or ""
     refs = family(name, root=root).checkpoints(size=spec.sizes, setting=spec.settings, seed=spec.seeds)
-    if any(ref.sha256 is None for ref in refs):
-        from interp.families.hub import pinned
-
-        refs = pinned(refs)
-    runs: dict[tuple[str, str, int], list[CheckpointRef]] = {}
+    runs: dict[tuple[str, str, str, int], list[CheckpointRef]] = {}
     for ref in refs:
-        runs.setdefault((ref.size, ref.setting, ref.seed), []).append(ref)
+        runs.setdefault(_run_of(ref), []).append(ref)
     return [sorted(stored, key=lambda ref: ref.step) for _, stored in sorted(runs.items())]
+
+
+def _reference(experiment: Experiment, root: str | Path | None) -> CheckpointRef | None:
+    """The checkpoint whose circuit is applied to other runs.
+
+    Raises:
+        InputError: a measure needs it and the experiment does not name it, or there is no such checkpoint.
+    """
+    wanted = experiment.circuits.reference if experiment.circuits is not None else None
+    for measure in experiment.measures:
+        if wanted is None and "reference" in plugins.module("indicators", measure.name).NEEDS:
+            raise InputError(
+                f"measure {measure.name!r} applies the circuit of another run: name the checkpoint, as in "
+                "`circuits: {reference: family:size/setting/seed0@step1000}`"
+            )
+    if wanted is None:
+        return None
+    from interp.families import resolve
+
+    return _pinned([resolve(wanted, root=root)])[0]
+
+
+def _pinned(refs: list[CheckpointRef]) -> list[CheckpointRef]:
+    """With the digests of the weights, also of those that are on a hub."""
+    if all(ref.sha256 is not None for ref in refs):
+        return refs
+    from interp.families.hub import pinned
+
+    return pinned(refs)
 
 
 def _grow(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> str:
@@ -125,8 +157,13 @@ def _grow(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> 
     return recipe.name
 
 
-def _units_of_run(experiment: Experiment, stored: Sequence[CheckpointRef], steps: Sequence[int]) -> list[Unit]:
+def _units_of_run(
+    experiment: Experiment, stored: Sequence[CheckpointRef], steps: Sequence[int], reference: CheckpointRef | None
+) -> list[Unit]:
     place = {ref.step: index for index, ref in enumerate(stored)}
+    stored = _pinned_where_used(experiment, stored, [place[step] for step in steps])
+    if reference is not None and _run_of(reference) == _run_of(stored[0]):
+        reference = None  # on the run that it comes from, it would look ahead
     units = []
     for order, step in enumerate(steps):
         index = place[step]
@@ -136,11 +173,26 @@ def _units_of_run(experiment: Experiment, stored: Sequence[CheckpointRef], steps
             previous=stored[index - 1] if index else None,
             initial=stored[0],
             final=stored[-1],
+            reference=reference,
             results=(),
         )
-        with_circuit = experiment.circuits is not None and order % experiment.circuits.every == 0
+        wanted, last = experiment.circuits, order == len(steps) - 1
+        with_circuit = wanted is not None and (order % wanted.every == 0 or last)
         units.append(replace(unit, results=tuple(_results(unit, experiment, with_circuit=with_circuit))))
     return units
+
+
+def _pinned_where_used(
+    experiment: Experiment, stored: Sequence[CheckpointRef], chosen: Sequence[int]
+) -> list[CheckpointRef]:
+    """The run's checkpoints, with the digests of those that are measured or compared with: a hub is asked for each."""
+    needs = {need for measure in experiment.measures for need in plugins.module("indicators", measure.name).NEEDS}
+    used = {*chosen}
+    used |= {max(index - 1, 0) for index in chosen} if "previous" in needs else set()
+    used |= {0} if "initial" in needs else set()
+    used |= {len(stored) - 1} if "final" in needs else set()
+    pinned = dict(zip(sorted(used), _pinned([stored[index] for index in sorted(used)]), strict=True))
+    return [pinned.get(index, ref) for index, ref in enumerate(stored)]
 
 
 def _results(unit: Unit, experiment: Experiment, *, with_circuit: bool) -> Iterator[Result]:
@@ -153,6 +205,8 @@ def _results(unit: Unit, experiment: Experiment, *, with_circuit: bool) -> Itera
             if "circuit" in needs and not with_circuit:
                 continue
             compared = {part: _weights(getattr(unit, part)) for part in COMPARED if part in needs}
+            if "reference" in needs and unit.reference is not None:
+                compared["reference"] = circuit_key(unit.reference, spec, experiment)
             given = circuit_key(unit.ref, spec, experiment) if "circuit" in needs else None
             version = plugins.source_version("indicators", measure.name)
             common = _common(unit.ref, spec, experiment)
@@ -161,18 +215,25 @@ def _results(unit: Unit, experiment: Experiment, *, with_circuit: bool) -> Itera
 
 
 def circuit_key(ref: CheckpointRef, spec: TaskSpec, experiment: Experiment) -> str:
-    """The key of the circuit behind a task at a checkpoint."""
+    """The key of the circuit behind a task at a checkpoint, and of what it does on other prompts."""
     wanted = experiment.circuits
     if wanted is None:
         return ""
-    version = plugins.source_version("circuits", wanted.method)
-    return digest(_common(ref, spec, experiment), wanted.method, wanted.metric, wanted.n_prompts, version)
+    formation = "circuits.formation"
+    versions = [plugins.source_version(formation, part) for part in plugins.names(formation)]
+    versions.append(plugins.source_version("circuits", wanted.method))
+    return digest(_common(ref, spec, experiment), wanted.method, wanted.metric, wanted.n_prompts, versions)
 
 
 def _common(ref: CheckpointRef, spec: TaskSpec, experiment: Experiment) -> tuple[Any, ...]:
     """What every result of a checkpoint and task depends on."""
     task = json.dumps([spec.name, dict(spec.params), ref.manifest.get("task")], sort_keys=True, default=str)
-    return _weights(ref), _task_digest(task, spec, ref), experiment.seed, experiment.dtype, experiment.device
+    tokenizer = ref.manifest.get("source", {}).get("tokenizer")
+    return _weights(ref), tokenizer, _task_digest(task, spec, ref), experiment.seed, experiment.dtype, experiment.device
+
+
+def _run_of(ref: CheckpointRef) -> tuple[str, str, str, int]:
+    return ref.family, ref.size, ref.setting, ref.seed
 
 
 def _weights(ref: CheckpointRef | None) -> str | None:

@@ -1,5 +1,5 @@
 """A small Hugging Face hub on the loopback interface: repositories with revisions, and the faults that networks
-have."""
+have; and tiny models with a tokenizer to put on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,13 +19,15 @@ class Hub:
     """What the server knows: `repos[repo][revision][file]` is the file's bytes.
 
     faults: (repo, revision, file) → "break" (the first transfer stops half-way), "always break", "slow", "wrong
-        digest", "503".
+        digest", "503", "no digest" (the hub keeps none of this file).
+    watch: called with the revision and the file whenever a file is about to be sent.
     """
 
     def __init__(self) -> None:
         self.repos: dict[str, dict[str, dict[str, bytes]]] = {}
         self.faults: dict[tuple[str, str, str], str] = {}
         self.requests: Counter[str] = Counter()
+        self.watch: Callable[[str, str], None] = lambda revision, name: None
         self.url = ""
 
     def add(self, repo: str, revision: str, folder: Path, *, under: str = "") -> None:
@@ -102,7 +104,8 @@ class _Handler(BaseHTTPRequestHandler):
         siblings = []
         for name, content in self.hub.repos[repo][revision].items():
             entry: dict[str, object] = {"rfilename": name, "size": len(content)}
-            if name.endswith((".safetensors", ".bin", ".pth")):
+            is_large = name.endswith((".safetensors", ".bin", ".pth"))
+            if is_large and self.hub.faults.get((repo, revision, name)) != "no digest":
                 entry["lfs"] = {"sha256": self._sha256(repo, revision, name), "size": len(content), "pointerSize": 130}
             siblings.append(entry)
         return self._json({"id": repo, "modelId": repo, "sha": self.hub.commit(repo, revision), "siblings": siblings})
@@ -134,6 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if not body:
             return None
+        self.hub.watch(revision, path)
         if fault in ("break", "always break"):
             self.wfile.write(content[first : first + (len(content) - first) // 2])
             self.close_connection = True
@@ -162,3 +166,52 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("X-Error-Message", kind)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+
+def byte_pairs(folder: Path, words: Sequence[str] = ()) -> int:
+    """Saves a tokenizer over bytes that has these words as one token each (made without a network); the number of its
+    tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces, merges = ["<|endoftext|>", *sorted(pre_tokenizers.ByteLevel.alphabet())], []
+    for word in words:
+        spelled = word.replace(" ", "Ġ")
+        for end in range(2, len(spelled) + 1):
+            merges.append((spelled[: end - 1], spelled[end - 1]))
+            pieces.append(spelled[:end])
+    vocab = {piece: token for token, piece in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=list(dict.fromkeys(merges))))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    end_of_text = "<|endoftext|>"
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token=end_of_text, eos_token=end_of_text).save_pretrained(
+        folder
+    )
+    return len(vocab)
+
+
+def add_pythia(
+    hub: Hub, folder: Path, steps: Sequence[int], *, size: str = "14m", words: Sequence[str] = (), seed: int = 0
+) -> None:
+    """A tiny GPT-NeoX under Pythia's name: from step to step its weights go a little further from one random point to
+    another one."""
+    import torch
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    (base := folder / size).mkdir(parents=True)
+    config = GPTNeoXConfig(
+        vocab_size=byte_pairs(base, words), num_hidden_layers=2, hidden_size=16, intermediate_size=32,
+        num_attention_heads=2, max_position_embeddings=512, initializer_range=0.2, bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    rng = torch.Generator().manual_seed(seed)
+    module = GPTNeoXForCausalLM(config)
+    start, way = (
+        {name: torch.randn(p.shape, generator=rng) / 4 for name, p in module.named_parameters()} for _ in "ab"
+    )
+    for place, step in enumerate(steps):
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                parameter.copy_(start[name] + place / len(steps) * way[name])
+        module.save_pretrained(base)
+        hub.add(f"EleutherAI/pythia-{size}", f"step{step}", base)

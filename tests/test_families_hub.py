@@ -100,7 +100,7 @@ def test_the_schedules_are_those_that_transformer_lens_knows() -> None:
 
 def test_names_on_a_hub_are_matched_with_their_stage_and_tokens() -> None:
     names = ["main", "stage1-step150-tokens1B", "stage2-ingredient2-step1000-tokens5B", "stage1-step7000-tokens30B"]
-    refs = list(card.hub_checkpoints(card.read_card("olmo2"), sizes=["7b"], names=lambda *_: names))
+    refs = list(card.hub_checkpoints(card.read_card("olmo2"), lambda *_: names, sizes=["7b"]))
     assert [(ref.setting, ref.step, ref.tokens) for ref in refs] == [
         ("base", 150, 10**9),
         ("base", 7000, 30 * 10**9),
@@ -260,6 +260,7 @@ def test_sub_folders_of_one_revision_are_checkpoints(
     assert all(torch.equal(value, expected[name]) for name, value in read_weights(refs[1]).items())
 
 
+CARD = "name: x\nrepo: a/b\nrevision: s{step}\nsizes: {a: {}}\nsteps: [0]\n"
 BROKEN = {
     "not a mapping": "- 1\n",
     "no repo": "name: x\nsizes: {a: {}}\nsteps: [0]\n",
@@ -275,6 +276,25 @@ BROKEN = {
     "seeds that are one number": "name: x\nrepo: a/b\nsizes: {a: {}}\nsteps: [0]\nseeds: 3\n",
     "another layout": "name: x\nrepo: a/b\nsizes: {a: {}}\nsteps: [0]\nlayout: onnx\n",
     "not yaml": "name: [x\n",
+    "runs that are a number": CARD + "runs: 3\n",
+    "no runs": CARD + "runs: []\n",
+    "a run whose size is a list": CARD + "runs: [{size: [a]}]\n",
+    "a run whose seed is text": CARD + "runs: [{size: a, seed: x}]\n",
+    "about that is text": CARD + "about: hello\n",
+    "no tokens in a step": CARD + "tokens_per_step: 0\n",
+    "a tokenizer that is a number": CARD + "tokenizer: 5\n",
+    "no seeds": CARD + "seeds: []\n",
+    "a name that is a number": "name: 5\nrepo: a/b\nsizes: {a: {}}\nsteps: [0]\n",
+    "a step that is true": "name: x\nrepo: a/b\nsizes: {a: {}}\nsteps: [true]\n",
+    "steps without end": "name: x\nrepo: a/b\nrevision: s{step}\nsizes: {a: {}}\nsteps: [[0, 100000000000, 1]]\n",
+    "steps by nothing": "name: x\nrepo: a/b\nrevision: s{step}\nsizes: {a: {}}\nsteps: [[0, 10, 0]]\n",
+    "steps at one place": "name: x\nrepo: a/b\nsizes: {a: {}}\nsteps: [0, 1]\n",
+    "sizes at one place": "name: x\nrepo: a/b\nsizes: {a: {}, b: {}}\nsteps: [0]\n",
+    "a brace left open": "name: x\nrepo: a/b\nrevision: 's{step'\nsizes: {a: {}}\nsteps: [0]\n",
+    "a field's attribute": "name: x\nrepo: a/b\nrevision: 's{step.__class__}'\nsizes: {a: {}}\nsteps: [0]\n",
+    "parameters in words": "name: x\nrepo: a/b\nsizes: {a: {n_params: many}}\nsteps: [0]\n",
+    "a field called step": "name: x\nrepo: a/b\nsizes: {a: {step: 4}}\nsteps: [0]\n",
+    "the hub's steps twice": "name: x\nrepo: a/b\nrevision: 's{step}'\nfile: '{step}'\nsizes: {a: {}}\nsteps: hub\n",
 }
 
 

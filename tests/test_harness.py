@@ -115,3 +115,42 @@ def test_nothing_to_read_is_one_clear_error(tmp_path):
     put(tmp_path, "a.json", "{")
     with pytest.warns(UserWarning, match="skipped"), pytest.raises(InputError, match=r"a\.json: broken JSON"):
         read_table(tmp_path)
+
+
+GOOD = {
+    "results": {"t": {"acc,none": 0.5, "acc_stderr,none": "N/A"}},
+    "config": {"model_args": "pretrained=m,revision=step5"},
+}
+BAD = {
+    "truncated": '{"results": {',
+    "no results": {"config": {}},
+    "results that are a list": {"results": [1], "config": GOOD["config"]},
+    "no step": {"results": GOOD["results"], "config": {"model_args": None}},
+    "only N/A": {"results": {"t": {"acc,none": "N/A"}}, "config": GOOD["config"]},
+    "no scores": {"results": {"t": {}}, "config": GOOD["config"]},
+    "a negative error": {"results": {"t": {"acc": 0.5, "acc_stderr": -1}}, "config": GOOD["config"]},
+    "no name": {"results": {"t": {"": 0.4}}, "config": GOOD["config"]},
+    "a step too large": {"results": GOOD["results"], "config": {"model_args": "pretrained=m,revision=step" + "9" * 30}},
+    "a number too large": '{"results": {"t": {"acc": ' + "9" * 400 + '}}, "config": {"model_args": "revision=step5"}}',
+    "brackets without end": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_broken_log_among_good_ones_is_named_and_costs_only_itself(tmp_path, what):
+    put(tmp_path, "good.json", GOOD)
+    put(tmp_path, "broken.json", BAD[what])
+    with pytest.warns(UserWarning, match=r"skipped .*broken\.json: "):
+        table = read_table(tmp_path)
+    assert table["value"].tolist() == [0.5]
+    (tmp_path / "good.json").unlink()
+    with pytest.warns(UserWarning, match="skipped"), pytest.raises(InputError, match=r"broken\.json"):
+        read_table(tmp_path)
+
+
+def test_groups_are_tasks_too(tmp_path):
+    log = {**GOOD, "groups": {"g": {"acc,none": 0.25, "acc_stderr,none": 0.1}}}
+    log["results"] = {**log["results"], "h": {"part": {"acc": 0.75}}}
+    put(tmp_path, "a.json", log)
+    table = read_table(tmp_path).set_index("task")["value"]
+    assert table.to_dict() == {"t": 0.5, "g": 0.25, "part": 0.75}

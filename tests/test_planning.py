@@ -49,6 +49,29 @@ def test_a_hub_family_is_planned_without_the_hub(monkeypatch):
     assert found["a100"]["fits_in_memory"]
 
 
+def test_questions_are_counted_with_what_they_write(tmp_path):
+    """Of n questions the model reads each prompt twice (answer and likelihood) and writes at most max_new_tokens."""
+    rows = "\n".join(f"q{n:02d} is,{n % 10}" for n in range(40))
+    (tmp_path / "rows.csv").write_text("prompt,answer\n" + rows)
+    tasks = [{"name": "from_file", "params": {"path": str(tmp_path / "rows.csv"), "max_new_tokens": 5}}]
+    family = {"hub": "pythia", "sizes": ["14m"], "settings": ["base"], "steps": [0]}
+    found = plan(experiment(family, tasks=tasks))["families"][0]["tasks"]["from_file"]
+    prompts = 256 * 6 / 4
+    asked = 40 * (2 * 6 + 1 + 5)
+    assert found["tokens"] == prompts
+    assert found["forward_passes"] == pytest.approx(1 + asked / (256 * 6))
+
+
+def test_a_disk_budget_bounds_the_disk(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    family = {"hub": "pythia", "sizes": ["12b"], "settings": ["base"], "steps": [0, 1000]}
+    found = plan(experiment(family, disk_budget_gb=30))
+    assert found["disk_gb"] == pytest.approx(30)
+    assert found["download_gb"] > 30
+    with pytest.raises(InputError, match="disk_budget_gb is -1"):
+        experiment(family, disk_budget_gb=-1)
+
+
 def test_an_unknown_gpu_is_named():
     with pytest.raises(InputError, match="did you mean 'h100'"):
         plan(experiment({"hub": "pythia"}), gpu="h1000")

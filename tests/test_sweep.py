@@ -1,5 +1,6 @@
 """The sweep: equal tables whatever the workers, the interruptions or the order; failures named, the others done."""
 
+import json
 import os
 import random
 import signal
@@ -8,14 +9,23 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from interp import store
+from interp import seeds, store
+from interp.circuits import Circuit
+from interp.circuits.formation import formation
+from interp.circuits.formation.track import chosen_edges
+from interp.circuits.testing.faithfulness import of_circuit
 from interp.config import parse_experiment
+from interp.errors import InputError
+from interp.families import family, load, read_weights, resolve
+from interp.report.formation import formation_data
+from interp.report.sources import read_source
 from interp.sweep import missing, run_experiment
 from interp.table import read_table, write_csv
-from interp.units import expand
+from interp.units import circuit_key, expand, task_of
 
 RECIPE = {
     "name": "tiny",
@@ -120,6 +130,95 @@ def test_a_failing_unit_is_named_and_the_others_are_done(grown, tmp_path):
     assert [failure["unit"] for failure in state["failures"]] == state["missing"]
     assert "seed1" in state["missing"][0]
     assert "model.safetensors" in state["failures"][0]["error"]
+
+
+# a circuit from another run, and what circuits do on other prompts
+
+
+def referring(grown: Path, address: str, *measures: str):
+    circuits = {"method": "patching", "every": 2, "n_prompts": 4, "reference": address}
+    return experiment_of(grown, circuits=circuits, measures=["exact_match", *measures])
+
+
+def keys_of(grown: Path, experiment) -> dict[tuple[str, str], str]:
+    """(unit, measure) -> key."""
+    units = expand(experiment, root=grown / "checkpoints")
+    return {(u.address, r.measure.name if r.measure else ""): r.key for u in units for r in u.results}
+
+
+def test_another_reference_is_another_key_of_the_measures_that_use_it(grown):
+    first, second = (
+        keys_of(grown, referring(grown, f"tiny:d8/base/seed1@step{step}", "circuit_transfer", "rankme"))
+        for step in (11, 20)
+    )
+    assert first.keys() == second.keys()
+    changed = {name for name in first if first[name] != second[name]}
+    assert changed == {(unit, name) for unit, name in first if name == "circuit_transfer" and "seed0" in unit}
+
+
+def test_a_reference_is_applied_to_the_other_runs_only(grown, tmp_path):
+    experiment = referring(grown, "tiny:d8/base/seed1@step20", "circuit_transfer")
+    assert {u.ref.seed for u in expand(experiment, root=grown / "checkpoints") if u.reference is not None} == {0}
+    state = run_experiment(experiment, tmp_path / "run", root=grown / "checkpoints", workers=1)
+    assert state["failures"] == []
+    table = read_table(store.read(tmp_path / "run"))
+    rows = table[table["measure"] == "circuit_transfer"].sort_values("step")
+    assert rows[rows["seed"] == 1]["value"].isna().all()
+    model = load(resolve("tiny:d8/base/seed0@step20", root=grown / "checkpoints"))
+    key = circuit_key(resolve("tiny:d8/base/seed1@step20", root=grown / "checkpoints"), experiment.tasks[0], experiment)
+    stored = [json.loads((tmp_path / "run" / part / f"{key}.json").read_text()) for part in ("circuits", "formation")]
+    circuit = chosen_edges(Circuit.from_json(stored[0]), stored[1])
+    task, split_seed = task_of(experiment.tasks[0], model.ref)
+    prompts = task.prompts(8, rng=seeds.generator(0, "prompts", task.name), seed=split_seed)
+    assert rows[rows["seed"] == 0]["value"].iloc[-1] == pytest.approx(of_circuit(model, prompts, circuit), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("circuits", "message"),
+    [
+        ({"method": "patching"}, "name the checkpoint, as in `circuits: {reference:"),
+        ({"reference": "tiny:d8/base/seed1@step19"}, "the nearest is 20"),
+        ({"reference": "tiny:d8/base/seed1"}, "leaves out the step"),
+    ],
+)
+def test_a_reference_that_is_missing_is_named(grown, circuits, message):
+    with pytest.raises(InputError) as error:
+        expand(experiment_of(grown, circuits=circuits, measures=["circuit_transfer"]), root=grown / "checkpoints")
+    assert message in str(error.value)
+
+
+def test_what_was_stored_of_circuits_says_what_the_models_say(grown, undisturbed):
+    """The formation of a run from its files is that of its checkpoints, and the last checkpoint has a circuit."""
+    found = {key: steps for key, steps in read_source(undisturbed[0]).circuits.items() if key[0].endswith("seed0")}
+    ((run, task), trajectory), *others = found.items()
+    assert (run, task, others) == ("tiny:d8/base/seed0", "modular_addition", [])
+    refs = {ref.step: ref for ref in family("tiny", root=grown / "checkpoints").checkpoints(seed=0)}
+    assert max(trajectory) == max(refs)
+    model = load(refs[0])
+    skill, split_seed = task_of(experiment_of(grown).tasks[0], refs[0])
+    prompts = skill.prompts(8, rng=seeds.generator(0, "prompts", skill.name), seed=split_seed)
+    states = [(int(step), read_weights(refs[int(step)])) for step in sorted(trajectory)]
+    seen = formation(model, states, prompts, method="patching")
+    for snap in seen.snapshots:
+        stored = trajectory[float(snap.step)]
+        assert stored["formation"]["carried"] == snap.carried.tolist()
+        assert {name for name, _, inside in stored["edges"] if inside} == set(snap.circuit.edges())
+    row = formation_data(found, read_table(undisturbed[0])).iloc[0]
+    assert row["share"] == seen.share
+    assert (seen.interval is None) == bool(np.isnan(row["formed_after"]))
+
+
+def test_a_lost_circuit_is_found_again_and_the_table_stays(grown, undisturbed):
+    run, table = undisturbed
+    for folder in ("circuits", "formation"):
+        file = sorted((run / folder).glob("*.json"))[0]
+        before = file.read_bytes()
+        file.unlink()
+        if folder == "circuits" and not (run / "formation" / file.name).exists():
+            continue  # a circuit that was found only to compare with
+        sweep(grown, run, workers=1)
+        assert file.read_bytes() == before
+        assert csv(run, grown / "again.csv") == table
 
 
 @pytest.mark.parametrize("n_kills", [2, pytest.param(10, marks=pytest.mark.slow)])

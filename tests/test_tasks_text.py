@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from interp.errors import InputError
+from interp.evaluate import extract
+from interp.metrics import questions
 from interp.scan import scan
 from interp.tasks import task
 from interp.tasks._fingerprint import fingerprint
@@ -23,6 +27,7 @@ TEXT_SKILLS: dict[str, dict] = {
     "ioi": {},
     "gendered_pronoun": {},
     "subject_verb_agreement": {"same_noun": False},
+    "induction": {"length": 30},
 }
 
 
@@ -139,6 +144,34 @@ def test_misaligned_pairs() -> None:
         tokenize(Texts(clean=("a",), corrupt=("a",), answer=("1",), wrong=("2",)), tokenizer)
 
 
+def test_answers_begin_where_they_may_differ() -> None:
+    """A space that is a token of its own stands in the prompts; under a tokenizer that merges it, in the answers."""
+    texts = Texts(clean=("1+1=", "2+1="), corrupt=("1+2=", "2+2="), answer=(" 2", " 3"), wrong=(" 3", " 4"))
+    apart, merged = (tokenize(texts, byte_pairs(bos=False, merges=merges)) for merges in ([], [" 2", " 3", " 4"]))
+    assert apart.answer.shape == merged.answer.shape == (2,)
+    assert apart.clean.shape[1] == merged.clean.shape[1] + 1
+    assert (apart.clean[:, -1] == apart.corrupt[:, -1]).all()
+    assert (apart.clean[:, :-1] == merged.clean).all()
+
+
+@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.given(
+    st.lists(st.tuples(st.text("12", min_size=1, max_size=3), st.text("12", min_size=1, max_size=3)), min_size=1)
+)
+def test_every_pair_has_a_token_that_tells_its_answers_apart(answers: list[tuple[str, str]]) -> None:
+    """Else a logit difference is not defined, and one such pair makes every mean NaN."""
+    right, wrong = zip(*answers, strict=True)
+    texts = Texts(clean=("a",) * len(right), corrupt=("b",) * len(right), answer=right, wrong=wrong)
+    told_apart = sum(any(x != y for x, y in zip(*pair, strict=False)) for pair in answers)
+    if told_apart == 0:
+        with pytest.raises(InputError, match="different answers"):
+            tokenize(texts, CharTokenizer("ab12"))
+        return
+    prompts = tokenize(texts, CharTokenizer("ab12"))
+    assert len(prompts.clean) == told_apart
+    assert questions(prompts).contrast[2].all()
+
+
 def test_batch_scores_the_answer_and_its_end() -> None:
     tokenizer = CharTokenizer("ab12\n")
     batch = batch_of(
@@ -150,8 +183,8 @@ def test_batch_scores_the_answer_and_its_end() -> None:
 
 
 def test_a_task_without_text_says_so() -> None:
-    with pytest.raises(InputError, match="'induction' has no text form"):
-        tokenized(task("induction"), CharTokenizer("a"))
+    with pytest.raises(InputError, match="'sparse_parity' has no text form"):
+        tokenized(task("sparse_parity"), CharTokenizer("a"))
 
 
 # Listed examples
@@ -192,6 +225,11 @@ FREE = {"input": "One?", "target": "1"}
             "'append_choices_to_input' should be",
         ),
         ({"metrics": ["m"], "examples": [FREE], "output_regex": "("}, "'output_regex' is no regular expression"),
+        ({"metrics": ["m"], "examples": None}, "'examples' is null"),
+        ({"metrics": ["m"], "examples": [{"input": None, "target": "x"}]}, "'input' is null"),
+        ({"metrics": ["m"], "example": [FREE]}, "'examples' is missing; did you mean 'example'"),
+        ({"metrics": ["m"], "examples": [{"input": "x", "target": ["a", None]}]}, "'target' should be"),
+        ({"metrics": ["m"], "examples": [FREE], "task_prefix": 3}, "'task_prefix' should be a str"),
     ],
 )
 def test_broken_bigbench_files_are_named(tmp_path: Path, content: object, field: str) -> None:
@@ -199,6 +237,75 @@ def test_broken_bigbench_files_are_named(tmp_path: Path, content: object, field:
     with pytest.raises(InputError, match=field) as caught:
         task("bigbench", path=path)
     assert path in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "examples",
+    [
+        [FREE],
+        [FREE] * 3,
+        [{"input": "", "target": ""}, {"input": "", "target": "é"}],
+        [{"input": "q", "target_scores": {"a": 1, "b": 1}}],
+        [{"input": "q", "target_scores": {"a": 0, "b": 0}}],
+        [{"input": "q", "target_scores": {"a": -1}, "target": [2, 3.5, "x"]}],
+        [{"input": "w " * 2_000, "target": "y"}, FREE],
+    ],
+    ids=["one", "equal", "empty", "ties", "none right", "odd", "long"],
+)
+def test_unusual_bigbench_files_are_tasks(tmp_path: Path, examples: list) -> None:
+    """Prompts, splits and a fingerprint, under the task's own characters and under a tokenizer with little room."""
+    path = write(tmp_path, "task.json", {"metrics": ["m"], "examples": examples, "task_prefix": None, "canary": "x"})
+    made = task("bigbench", path=path)
+    tokenizer = byte_pairs(bos=True, merges=[])
+    for read in (made, tokenized(made, tokenizer, n_ctx=24)):
+        prompts = read.prompts(len(examples), rng=rng())
+        assert len(prompts.clean) == len(examples)
+        splits = read.splits(0)
+        assert len(splits["train"].tokens) == 0
+        assert fingerprint(read)
+    assert prompts.clean.shape[1] + prompts.answer.reshape(len(examples), -1).shape[1] - 1 <= 24
+    assert splits["test"].tokens.shape[1] <= 24
+
+
+def test_bigbench_folders(tmp_path: Path) -> None:
+    for name in ("own", "parent/one", "parent/two"):
+        (tmp_path / name).mkdir(parents=True)
+        write(tmp_path / name, "task.json", {"metrics": ["m"], "examples": [FREE]})
+    assert task("bigbench", path=str(tmp_path / "own")).extras["examples"][0].targets == ("1",)
+    with pytest.raises(InputError, match=r"no task\.json; name one of its sub-tasks: one, two"):
+        task("bigbench", path=str(tmp_path / "parent"))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"path": 5}, {"seed": "x"}, {"shots": -1}, {"shots": "2"}, {"train_fraction": "x"}, {"train_fraction": 1}],
+)
+def test_wrong_parameters_of_a_file_are_named(tmp_path: Path, params: dict) -> None:
+    path = write(tmp_path, "task.json", {"metrics": ["m"], "examples": [FREE]})
+    with pytest.raises(InputError, match=next(iter(params))):
+        task("bigbench", **{"path": path, **params})
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("\ufeff" + json.dumps({"metrics": ["m"], "examples": [FREE]}))
+    (tmp_path / "a.csv").write_text("\ufeffprompt,answer\nx,1\n")
+    (tmp_path / "a.jsonl").write_text("\ufeff" + '{"prompt": "x", "answer": "1"}')
+    assert len(task("bigbench", path=str(tmp_path / "a.json")).extras["examples"]) == 1
+    for name in ("a.csv", "a.jsonl"):
+        assert task("from_file", path=str(tmp_path / name)).extras["examples"][0].targets == ("1",)
+
+
+def test_bigbench_answers_end_where_big_bench_ends_them(tmp_path: Path) -> None:
+    """At the stop string, at the regular expression, or with the first sentence."""
+    for fields, output, expected in (
+        ({}, "\n four. Then", "four"),
+        ({"output_regex": r"\d+"}, "is 42 or 43", "42"),
+        ({"stop_string": "."}, "3 or so", "3 or so"),
+    ):
+        path = write(tmp_path, "task.json", {"metrics": ["m"], "examples": [FREE], **fields})
+        protocol = task("bigbench", path=path).extras["protocol"]
+        assert extract(output, protocol.pattern) == expected
+        assert protocol.stop == ((fields["stop_string"],) if "stop_string" in fields else ())
 
 
 def test_bigbench_missing_file(tmp_path: Path) -> None:
@@ -256,6 +363,9 @@ def test_fingerprint_follows_the_file(tmp_path: Path) -> None:
         ("a.csv", "prompt,answer\nx\n", "row 2: not as many columns"),
         ("a.csv", "prompt,answer,options\nx,y,[y\n", "no JSON list"),
         ("a.txt", "x", "ends in .jsonl or .csv"),
+        ("a.jsonl", '{"prompt": "x", "answer": null}', "column 'answer' is null"),
+        ("a.jsonl", '{"prompt": "x", "answer": "a", "options": ["a", ""]}', "two or more different options"),
+        ("a.csv", "prompt,prompt,answer\nx,y,z", "column 'prompt' is there twice"),
     ],
 )
 def test_broken_files_are_named(tmp_path: Path, name: str, content: str, message: str) -> None:

@@ -2,7 +2,7 @@
 
 from interp.families.address import format_address, parse_address
 from interp.families.loading import load
-from interp.families.lookup import Family, families, family, resolve
+from interp.families.lookup import Family, families, family, overview, resolve
 from interp.families.read import fresh_module, read_config, read_tokenizer, read_weights
 from interp.families.verification import verify
 
@@ -13,6 +13,7 @@ __all__ = [
     "format_address",
     "fresh_module",
     "load",
+    "overview",
     "parse_address",
     "read_config",
     "read_tokenizer",

@@ -22,6 +22,7 @@ from interp.types import CheckpointRef
 
 FOLDER = Path(__file__).parent / "cards"
 LAYOUTS = ("transformers", "legacy")
+TEMPLATES = ("repo", "revision", "subfolder", "file")
 _CAPTURED = {"step": r"(?P<step>\d+)", "billions": r"(?P<billions>\d+(?:\.\d+)?)", "any": r".*?"}
 
 
@@ -77,11 +78,11 @@ def read_card(name: str) -> Card:
 
 
 def hub_checkpoints(
-    card: Card, *, sizes: Sequence[str] | None = None, names: Callable[[Card, str, str], Sequence[str]] | None = None
+    card: Card, names: Callable[[str, str], Sequence[str]], *, sizes: Sequence[str] | None = None
 ) -> Iterator[CheckpointRef]:
     """Every checkpoint that the card describes, run by run, steps ascending; of some sizes only where they are given.
 
-    names: for cards with `steps: hub`, what the hub has (`interp.families.hub.published` by default).
+    names: for cards with `steps: hub`, `names(repo, where)`: what the hub has (`interp.families.hub.published`).
     """
     for run in _runs(card):
         if sizes is None or run["size"] in sizes:
@@ -97,6 +98,13 @@ def hub_checkpoints(
                 )
 
 
+def n_checkpoints(card: Card) -> int | None:
+    """How many checkpoints the card describes; None where the hub has to be asked."""
+    if isinstance(card.steps, str):
+        return None
+    return len(list(_runs(card))) * len(listed_steps(card.steps))
+
+
 def _runs(card: Card) -> Iterator[dict[str, Any]]:
     """The fields of every run for the templates."""
     if card.runs is not None:
@@ -109,29 +117,22 @@ def _runs(card: Card) -> Iterator[dict[str, Any]]:
 
 
 def _steps(
-    card: Card, run: Mapping[str, Any], names: Callable[[Card, str, str], Sequence[str]] | None
+    card: Card, run: Mapping[str, Any], names: Callable[[str, str], Sequence[str]]
 ) -> Iterator[tuple[int, int | None, dict[str, Any]]]:
     """(step, tokens, source) of every checkpoint of a run."""
     if not isinstance(card.steps, str):
         for step in listed_steps(card.steps):
             filled = {**run, "step": step, "thousands": step // 1000}
-            place = {key: getattr(card, key).format(**filled) for key in ("repo", "revision", "subfolder", "file")}
+            place = {key: getattr(card, key).format(**filled) for key in TEMPLATES}
             yield step, None if card.tokens_per_step is None else step * card.tokens_per_step, _source(card, place)
         return
-    if names is None:
-        from interp.families.hub import published
-
-        names = published
     repo = card.repo.format(**run)
-    where = next(key for key in ("revision", "subfolder", "file") if _holds_step(getattr(card, key)))
+    where = next(key for key in TEMPLATES[1:] if _holds_step(getattr(card, key)))
     pattern = _pattern(getattr(card, where), run)
-    for name in names(card, repo, where):
+    for name in names(repo, where):
         if found := pattern.fullmatch(name):
             step, tokens = _step_of(card, found.groupdict())
-            place = {
-                key: "" if key == where else getattr(card, key).format(**run)
-                for key in ("revision", "subfolder", "file")
-            }
+            place = {key: "" if key == where else getattr(card, key).format(**run) for key in TEMPLATES[1:]}
             yield step, tokens, _source(card, {**place, "repo": repo, where: name})
 
 
@@ -179,9 +180,21 @@ def _step_of(card: Card, found: Mapping[str, str]) -> tuple[int, int | None]:
     return step, step * card.tokens_per_step
 
 
+_OWN_FIELDS = ("size", "setting", "seed", "step", "thousands", "billions", "any")
+_MOST_STEPS = 1_000_000
+
+
 def _check(card: Card, *, where: str) -> None:
     if card.layout not in LAYOUTS:
         raise unknown(f"layout in {where}", card.layout, LAYOUTS)
+    for key in ("name", "repo", "revision", "subfolder", "file", "tokenizer"):
+        value = getattr(card, key)
+        if not isinstance(value, str) and not (key == "tokenizer" and value is None):
+            raise InputError(f"{where}: {key} is {value!r}, expected text")
+    if card.tokens_per_step is not None and not (_is_whole(card.tokens_per_step) and card.tokens_per_step > 0):
+        raise InputError(f"{where}: tokens_per_step is {card.tokens_per_step!r}, expected a whole number above 0")
+    if not isinstance(card.about, Mapping):
+        raise InputError(f"{where}: about is {card.about!r}, expected a mapping")
     for kind in ("sizes", "settings"):
         if not isinstance(getattr(card, kind), Mapping) or not getattr(card, kind):
             raise InputError(f"{where}: {kind} is {getattr(card, kind)!r}, expected a mapping of names to fields")
@@ -190,40 +203,99 @@ def _check(card: Card, *, where: str) -> None:
                 raise InputError(
                     f"{where}: {kind} has {name!r}: {own!r}, expected a name (text) and a mapping of fields"
                 )
-    if not isinstance(card.seeds, list | tuple) or not all(isinstance(seed, int) for seed in card.seeds):
+            _check_fields(own or {}, where=f"{where}: {kind}, {name}")
+    if not isinstance(card.seeds, list | tuple) or not card.seeds or not all(map(_is_whole, card.seeds)):
         raise InputError(f"{where}: seeds is {card.seeds!r}, expected a list of whole numbers")
+    _check_runs(card, where=where)
     _check_steps(card, where=where)
-    if card.runs is not None:
-        for run in card.runs:
-            if not isinstance(run, Mapping) or run.get("size") not in card.sizes:
-                raise unknown(
-                    f"size in runs of {where}", run.get("size") if isinstance(run, Mapping) else run, card.sizes
-                )
     for run in _runs(card):
-        filled = {**run, "step": 0, "thousands": 0, "billions": 0, "any": ""}
-        for key in ("repo", "revision", "subfolder", "file"):
-            template = getattr(card, key)
-            if not isinstance(template, str):
-                raise InputError(f"{where}: {key} is {template!r}, expected text")
-            try:
-                template.format(**filled)
-            except (KeyError, IndexError, ValueError) as error:
-                raise InputError(
-                    f"{where}: {key} {template!r} cannot be filled in for {run['size']}: {error}"
-                ) from error
+        for key in TEMPLATES:
+            _check_template(getattr(card, key), run, where=f"{where}: {key}")
+    _check_places(card, where=where)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_fields(own: Mapping[str, Any], *, where: str) -> None:
+    """The fields of a size or a setting; n_params, where it is given, a number."""
+    for name in own:
+        if name in _OWN_FIELDS:
+            raise InputError(f"{where}: the field {name!r} has a meaning of its own; call it something else")
+    if not (_is_whole(own.get("n_params", 0)) and own.get("n_params", 0) >= 0):
+        raise InputError(f"{where}: n_params is {own['n_params']!r}, expected a whole number")
+
+
+def _check_runs(card: Card, *, where: str) -> None:
+    if card.runs is None:
+        return
+    if not isinstance(card.runs, list | tuple) or not card.runs or not all(isinstance(r, Mapping) for r in card.runs):
+        raise InputError(f"{where}: runs is {card.runs!r}, expected a list of mappings, each with its size")
+    for run in card.runs:
+        if str(run.get("size")) not in card.sizes:
+            raise unknown(f"size in runs of {where}", run.get("size"), card.sizes)
+        if not _is_whole(run.get("seed", 0)) or not isinstance(run.get("setting", ""), str):
+            raise InputError(
+                f"{where}: the run {dict(run)!r} has a seed that is no number or a setting that is no text"
+            )
+
+
+def _check_template(template: str, run: Mapping[str, Any], *, where: str) -> None:
+    try:
+        names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+        if not all(name.isidentifier() for name in names if name):
+            raise ValueError("a field is the name of a size's, a setting's or a run's field and nothing more")
+        template.format(**{**run, "step": 0, "thousands": 0, "billions": 0, "any": ""})
+    except (KeyError, IndexError, ValueError) as error:
+        raise InputError(f"{where} {template!r} cannot be filled in for {run['size']}: {error}") from error
+
+
+def _check_places(card: Card, *, where: str) -> None:
+    """Every checkpoint lies somewhere else."""
+    holding = any(_names_step(getattr(card, key)) for key in TEMPLATES)
+    if not isinstance(card.steps, str) and len(listed_steps(card.steps)) > 1 and not holding:
+        raise InputError(f"{where}: there are several steps, but no template has {{step}} or {{thousands}}")
+    filled = {"step": 0, "thousands": 0, "billions": 0, "any": ""}
+    found: dict[tuple[str, ...], Mapping[str, Any]] = {}
+    for run in _runs(card):
+        place = tuple(getattr(card, key).format(**{**run, **filled}) for key in TEMPLATES)
+        other = found.setdefault(place, run)
+        if other is not run:
+            one, two = (f"{r['size']}/{r['setting']}/seed{r['seed']}" for r in (other, run))
+            raise InputError(f"{where}: {one} and {two} lie at the same place, {place[0]}")
+
+
+def _names_step(template: str) -> bool:
+    return _holds_step(template) or "thousands" in {name for _, name, _, _ in Formatter().parse(template)}
 
 
 def _check_steps(card: Card, *, where: str) -> None:
     if isinstance(card.steps, str):
         if card.steps != "hub":
             raise unknown(f"word for steps in {where}", card.steps, ["hub"])
-        if not any(_holds_step(getattr(card, key)) for key in ("revision", "subfolder", "file")):
+        holding = [key for key in TEMPLATES[1:] if _holds_step(getattr(card, key))]
+        if not holding:
             raise InputError(f"{where}: steps are to be asked of the hub, but no template has {{step}} or {{billions}}")
+        if len(holding) > 1:
+            raise InputError(
+                f"{where}: steps are asked of the hub for one template, and {' and '.join(holding)} have one"
+            )
         return
-    try:
-        steps = listed_steps(card.steps)
-        good = bool(steps) and min(steps) >= 0
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise InputError(f"{where}: steps is {card.steps!r}, expected 'hub' or a list of numbers and [first, last, by]")
+    if not _are_steps(card.steps):
+        raise InputError(
+            f"{where}: steps is {card.steps!r}, expected 'hub' or a list of numbers and [first, last, by] "
+            f"(at most {_MOST_STEPS} steps)"
+        )
+
+
+def _are_steps(steps: Any) -> bool:
+    if not isinstance(steps, list | tuple) or not steps:
+        return False
+    ranges = [entry for entry in steps if not _is_whole(entry)]
+    if not all(isinstance(entry, list | tuple) and len(entry) == 3 and all(map(_is_whole, entry)) for entry in ranges):
+        return False
+    if not all(by > 0 and (last - first) // by < _MOST_STEPS for first, last, by in ranges):
+        return False
+    found = listed_steps(steps)
+    return bool(found) and found[0] >= 0

@@ -2,8 +2,8 @@
 
 Files are fetched with `huggingface_hub` (which resumes a transfer that breaks off, and honours HF_ENDPOINT,
 HF_HUB_OFFLINE and HF_HUB_DOWNLOAD_TIMEOUT) into $INTERP_HUB_CACHE, by default ~/.cache/interp/hub; what the standard
-cache already holds is used from there. $INTERP_DISK_BUDGET_GB limits the cache of this library: the longest unused
-revisions go first.
+cache already holds is used from there. $INTERP_DISK_BUDGET_GB, or an experiment's disk_budget_gb, limits the cache of
+this library: the longest unused revisions go first, and what somebody reads stays.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -26,8 +27,6 @@ from interp.types import CheckpointRef
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
 
-    from interp.families.card import Card
-
 PAUSES = (1.0, 4.0, 10.0)
 """Seconds to wait before another try where the hub does not answer, or breaks off."""
 
@@ -37,6 +36,10 @@ _TOKENIZER = r"tokenizer.*|vocab.*|merges\.txt|special_tokens_map\.json|added_to
 _Answer = TypeVar("_Answer")
 
 
+class Unreachable(InputError):
+    """The hub does not answer."""
+
+
 def fetch(ref: CheckpointRef) -> Path:
     """The folder on this machine that holds a checkpoint of the hub; fetched where it is not here yet.
 
@@ -44,40 +47,73 @@ def fetch(ref: CheckpointRef) -> Path:
         InputError: no such repository or revision, no access, no connection (and not in a cache), files that break off
             again and again or have another digest than the hub says, a checkpoint larger than the disk budget.
     """
+    with on_disk(ref) as folder:
+        return folder
+
+
+@contextmanager
+def on_disk(ref: CheckpointRef) -> Iterator[Path]:
+    """As `fetch`; the folder stays there while the block reads it, whatever room others need."""
     source = ref.manifest["source"]
-    found = _cached(source)
-    if found is None:
-        info = _describe(ref)
-        files = _wanted(info, source)
-        ledger.make_room(sum(_size(info, name) for name in files), cache=hub_cache())
-        found = _download(ref, info, files)
-    ledger.touch(found, cache=hub_cache())
-    return found / source.get("subfolder", "")
+    found = _cached(source) or _fetch(ref)
+    while True:
+        with ledger.in_use(found, cache=hub_cache()):
+            if _cached(source) == found:
+                yield found / source.get("subfolder", "")
+                return
+        found = _fetch(ref)  # another process made room before this one began to read
+
+
+def _fetch(ref: CheckpointRef) -> Path:
+    info = _describe(ref)
+    files = _wanted(info, ref.manifest["source"])
+    with ledger.room_for(sum(_size(info, name) for name in files), cache=hub_cache()):
+        return _download(ref, info, files)
 
 
 def pinned(refs: Sequence[CheckpointRef]) -> list[CheckpointRef]:
-    """The references with the digests of their weights, which the hub is asked for where they are not known: no
-    download.
+    """The references with the digests of their weights. Where they are not known the hub is asked; what it keeps no
+    digest of is fetched.
 
-    The digest of several files is that of their digests. Where the hub cannot be asked, `sha256` stays None.
+    The digest of several files is that of their digests. `sha256` stays None where a checkpoint is neither on the hub
+    nor on this machine, or the hub cannot be reached.
     """
     known = ledger.digests(hub_cache())
-    found = []
+    found, reachable = [], True
     for ref in refs:
         if ref.sha256 is None and ref.manifest.get("source", {}).get("kind") == "hub":
             name = place(ref.manifest["source"])
             if name not in known:
                 try:
-                    known[name] = _announced(_describe(ref), ref.manifest["source"])
-                except InputError:
-                    known[name] = None
+                    known[name] = _digest(ref, ask=reachable)
+                except Unreachable:
+                    known[name], reachable = None, False
                 ledger.record(name, known[name], cache=hub_cache())
             ref = replace(ref, sha256=known[name])
         found.append(ref)
     return found
 
 
-def published(card: Card, repo: str, where: str) -> list[str]:
+def _digest(ref: CheckpointRef, *, ask: bool) -> str | None:
+    """The digest of a checkpoint's weights: that of the files, where the hub tells none."""
+    source = ref.manifest["source"]
+    if cached_folder(ref) is None:
+        if not ask:
+            return None
+        try:
+            announced = _announced(_describe(ref), source)
+            if announced is not None:
+                return announced
+        except Unreachable:
+            raise
+        except InputError:
+            return None
+    with on_disk(ref) as folder:
+        names = _weight_files([path.name for path in folder.iterdir()], {**source, "subfolder": ""})
+        return ledger.joined([digest(folder / name) for name in names])
+
+
+def published(repo: str, where: str) -> list[str]:
     """The names that a repository has of a kind: its branches and tags ("revision"), its folders or its files.
 
     Asked once a day; the answer is kept for when there is no connection.
@@ -86,7 +122,7 @@ def published(card: Card, repo: str, where: str) -> list[str]:
     if kept is not None:
         return kept
     try:
-        names = _patiently(lambda: _names(repo, where), what=f"{card.name}: the list of checkpoints in {repo}")
+        names = _patiently(lambda: _names(repo, where), what=f"the list of checkpoints in {repo}")
     except InputError:
         kept = ledger.listing(f"{repo} {where}", cache=hub_cache(), max_age_days=None)
         if kept is None:
@@ -294,7 +330,7 @@ def _patiently(call: Callable[[], _Answer], *, what: str) -> _Answer:
             last = error
         if pause is not None:
             time.sleep(pause)
-    raise InputError(f"{what}: the hub could not be reached, and no cache has it ({_first_line(last)})") from last
+    raise Unreachable(f"{what}: the hub could not be reached, and no cache has it ({_first_line(last)})") from last
 
 
 def _first_line(error: Exception | None) -> str:

@@ -1,4 +1,5 @@
-"""What is known of the hub's checkpoints: their digests, when they were last used, and which names a repository has.
+"""What is known of the hub's checkpoints: their digests, when they were last used, who is fetching or reading them now,
+and which names a repository has.
 
 One JSON file in the cache folder, rewritten whole under a lock, so that parallel processes do not lose each other's
 entries.
@@ -11,7 +12,9 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,16 @@ from typing import Any
 from interp.errors import InputError
 
 BUDGET_VARIABLE = "INTERP_DISK_BUDGET_GB"
+POLL = 0.1
+"""Seconds between two looks at whether others have made room."""
+
+_limit: float | None = None
+
+
+def limit_disk(gigabytes: float | None) -> None:
+    """The budget of this process in GB (1e9 bytes); None leaves it to $INTERP_DISK_BUDGET_GB."""
+    global _limit
+    _limit = gigabytes
 
 
 def path(cache: Path) -> Path:
@@ -61,37 +74,106 @@ def keep_listing(name: str, names: Sequence[str], *, cache: Path) -> None:
     _change(cache, lambda kept: kept["listings"].update({name: {"at": time.time(), "names": list(names)}}))
 
 
-def touch(folder: Path, *, cache: Path) -> None:
-    """Notes that a revision's folder was used now."""
-    if folder.is_relative_to(cache):
-        _change(cache, lambda kept: kept["used"].update({str(folder.relative_to(cache)): time.time()}))
+@contextmanager
+def in_use(folder: Path, *, cache: Path) -> Iterator[None]:
+    """Notes that a revision's folder was used now, and keeps it from being removed while the block reads it."""
+    if not folder.is_relative_to(cache):
+        yield
+        return
+    name = str(folder.relative_to(cache))
+
+    def enter(kept: dict[str, Any]) -> None:
+        kept["used"][name] = time.time()
+
+    with _holding(cache, {"folder": name, "bytes": 0}, enter):
+        yield
 
 
-def make_room(n_bytes: int, *, cache: Path) -> None:
-    """Removes the longest unused revisions until `n_bytes` more fit in the budget; nothing where no budget is set.
+@contextmanager
+def room_for(n_bytes: int, *, cache: Path) -> Iterator[None]:
+    """Room in the budget for `n_bytes` more, which the block fetches; nothing to do where no budget is set.
+
+    The longest unused revisions are removed, except those in use; while others fetch or read what could be removed
+    later, they are waited for.
 
     Raises:
         InputError: the budget is no number, or smaller than what is to be fetched.
     """
-    asked = os.environ.get(BUDGET_VARIABLE)
-    if not asked:
-        return
+    budget = _budget()
+    if n_bytes > budget:
+        raise InputError(
+            f"a checkpoint of {n_bytes / 1e9:.2f} GB does not fit in the disk budget of {budget / 1e9:g} GB "
+            f"(disk_budget_gb of the experiment, or {BUDGET_VARIABLE})"
+        )
+    with _holding(cache, {"folder": "", "bytes": n_bytes}, lambda kept: _evict(kept, budget - n_bytes, cache)):
+        yield
+
+
+def _budget() -> float:
+    """In bytes; infinite where there is none."""
+    asked = _limit if _limit is not None else os.environ.get(BUDGET_VARIABLE) or "inf"
     try:
-        budget = float(asked) * 1e9
+        return float(asked) * 1e9
     except ValueError as error:
         raise InputError(f"{BUDGET_VARIABLE} is {asked!r}, expected a number of gigabytes") from error
-    if n_bytes > budget:
-        raise InputError(f"a checkpoint of {n_bytes / 1e9:.2f} GB does not fit in {BUDGET_VARIABLE}={asked}")
 
-    def evict(kept: dict[str, Any]) -> None:
-        used: dict[str, float] = kept["used"]
-        for folder in sorted(used, key=lambda name: used[name]):
-            if _size(cache) + n_bytes <= budget:
-                return
-            remove_revision(cache / folder)
-            del used[folder]
 
-    _change(cache, evict)
+@contextmanager
+def _holding(cache: Path, hold: dict[str, Any], enter: Callable[[dict[str, Any]], bool | None]) -> Iterator[None]:
+    """Keeps an entry among the holds while the block runs; `enter` changes the ledger with it, again and again while it
+    answers False."""
+    name = uuid.uuid4().hex
+    entered = False
+
+    def attempt(kept: dict[str, Any]) -> None:
+        nonlocal entered
+        entered = enter(kept) is not False
+        if entered:
+            kept["holds"][name] = {**hold, "host": socket.gethostname(), "process": os.getpid()}
+
+    _change(cache, attempt)
+    while not entered:
+        time.sleep(POLL)
+        _change(cache, attempt)
+    try:
+        yield
+    finally:
+        _change(cache, lambda kept: kept["holds"].pop(name, None))
+
+
+def _evict(kept: dict[str, Any], limit: float, cache: Path) -> bool:
+    """Removes the longest unused revisions until what is there and what is being fetched is at most `limit` bytes;
+    whether that could be done now."""
+    if limit == float("inf"):
+        return True
+    holds = kept["holds"] = {name: hold for name, hold in kept["holds"].items() if _lives(hold)}
+    coming = sum(hold["bytes"] for hold in holds.values())
+    if not coming:  # what was left half-way
+        for part in cache.glob("models--*/blobs/*.incomplete"):
+            if _size(cache) > limit:
+                part.unlink()
+    held = {hold["folder"] for hold in holds.values()}
+    used: dict[str, float] = kept["used"]
+    there = {str(folder.relative_to(cache)) for folder in cache.glob("models--*/snapshots/*")}
+    for folder in sorted((set(used) if coming else there) - held, key=lambda name: used.get(name, 0.0)):
+        if _size(cache) + coming <= limit:
+            return True
+        remove_revision(cache / folder)
+        used.pop(folder, None)
+    return _size(cache) + coming <= limit or not holds
+
+
+def _lives(hold: dict[str, Any]) -> bool:
+    """Whether the process that holds something still runs; on another machine it is taken to."""
+    if hold["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(hold["process"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def remove_revision(folder: Path) -> None:
@@ -115,7 +197,7 @@ def _size(cache: Path) -> int:
 
 
 def _read(cache: Path) -> dict[str, Any]:
-    kept: dict[str, Any] = {"digests": {}, "listings": {}, "used": {}}
+    kept: dict[str, Any] = {"digests": {}, "listings": {}, "used": {}, "holds": {}}
     if path(cache).is_file():
         try:
             kept.update(json.loads(path(cache).read_text(encoding="utf-8")))
@@ -124,7 +206,7 @@ def _read(cache: Path) -> dict[str, Any]:
     return kept
 
 
-def _change(cache: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def _change(cache: Path, change: Callable[[dict[str, Any]], object]) -> None:
     with _locked(cache):
         kept = _read(cache)
         change(kept)

@@ -11,7 +11,7 @@ from interp.errors import InputError, unknown
 from interp.families import folder as own_folder
 from interp.families import store
 from interp.families.address import format_address, parse_address
-from interp.families.card import Card, card_names, hub_checkpoints, read_card
+from interp.families.card import Card, card_names, hub_checkpoints, n_checkpoints, read_card
 from interp.families.read import source_kind
 from interp.families.weights import is_whole
 from interp.types import Address, CheckpointRef
@@ -67,6 +67,31 @@ class Family:
 def families(root: str | Path | None = None) -> list[str]:
     """The names that `family` knows: stored, in recipes, on cards."""
     return sorted({*store.stored_families(store.store_root(root)), *_recipes(), *card_names()})
+
+
+def overview(root: str | Path | None = None) -> list[dict[str, Any]]:
+    """What there is to choose from, without asking a hub: name, origin, sizes, how many checkpoints (None where only
+    the hub knows), licence, and a line that says so."""
+    found = []
+    for name in families(root):
+        card = read_card(name) if name in card_names() else None
+        if card is not None and name not in store.stored_families(store.store_root(root)) and name not in _recipes():
+            entry: dict[str, Any] = {"name": name, "origin": "hub", "sizes": list(card.sizes)}
+            entry |= {"checkpoints": n_checkpoints(card), "licence": card.about.get("licence")}
+        else:
+            stored = family(name, root=root)
+            entry = {"name": name, "origin": stored.origin, "sizes": list(stored.sizes)}
+            entry |= {"checkpoints": len(stored.refs), "licence": None}
+        found.append({**entry, "about": _line(entry)})
+    return found
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    sizes = entry["sizes"]
+    shown = ", ".join(sizes) if len(sizes) < 7 else f"{', '.join(sizes[:3])}, … {sizes[-1]} ({len(sizes)} sizes)"
+    n, licence = entry["checkpoints"], entry["licence"]
+    count = "checkpoints as the hub lists them" if n is None else f"{n} checkpoints" if n != 1 else "1 checkpoint"
+    return "; ".join(filter(None, [entry["origin"], shown, count, licence]))
 
 
 def family(name: str, *, root: str | Path | None = None) -> Family:
@@ -150,7 +175,9 @@ def _on_hub(name: str, card: Card) -> Family:
     """The family of a card; `name` is how it was asked for: the card's name or the path of its file."""
 
     def find(sizes: Sequence[str] | None) -> list[CheckpointRef]:
-        return [replace(ref, family=name) for ref in hub_checkpoints(card, sizes=sizes)]
+        from interp.families.hub import published
+
+        return [replace(ref, family=name) for ref in hub_checkpoints(card, published, sizes=sizes)]
 
     return Family(name=name, origin="hub", sizes=tuple(card.sizes), about=card.about, find=find)
 

@@ -7,6 +7,8 @@ TransformerLens, "hub" for a revision of a repository.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +31,8 @@ def read_weights(ref: CheckpointRef) -> dict[str, Tensor]:
         InputError: not on this machine and not to be had; missing, truncated, not what the manifest's digest says;
             names that the architecture does not have.
     """
-    folder = local_folder(ref)
-    try:
+    with on_disk(ref) as folder:
         return _read(ref, folder)
-    except (InputError, FileNotFoundError):
-        if source_kind(ref) != "hub" or folder.is_dir():
-            raise
-        return _read(ref, local_folder(ref))  # another process made room for its own checkpoint meanwhile
 
 
 def _read(ref: CheckpointRef, folder: Path) -> dict[str, Tensor]:
@@ -60,9 +57,9 @@ def read_config(ref: CheckpointRef) -> dict[str, Any]:
     from interp.families.legacy import native_config
     from interp.families.pretrained import understood
 
-    path = local_folder(ref) / CONFIG
     checked = native_config if _layout(ref) == "legacy" else understood
-    return checked(read_json(path), where=str(path))
+    with on_disk(ref) as folder:
+        return checked(read_json(folder / CONFIG), where=str(folder / CONFIG))
 
 
 def read_tokenizer(ref: CheckpointRef) -> PreTrainedTokenizerBase | None:
@@ -72,13 +69,18 @@ def read_tokenizer(ref: CheckpointRef) -> PreTrainedTokenizerBase | None:
         InputError: there is one, but it cannot be loaded (or asks for code of its own, which is not run here).
     """
     named = ref.manifest.get("source", {}).get("tokenizer")
-    where = named or local_folder(ref)
-    if named is None and not any(Path(where).glob("tokenizer*")) and not any(Path(where).glob("vocab*")):
-        return None
+    if named is not None:
+        return _tokenizer(ref, named)
+    with on_disk(ref) as folder:
+        here = any(folder.glob("tokenizer*")) or any(folder.glob("vocab*"))
+        return _tokenizer(ref, folder) if here else None
+
+
+def _tokenizer(ref: CheckpointRef, where: str | Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(where, trust_remote_code=False, local_files_only=named is None)
+        return AutoTokenizer.from_pretrained(where, trust_remote_code=False, local_files_only=isinstance(where, Path))
     except (OSError, ValueError, ImportError) as error:
         raise InputError(f"{format_address(ref)}: the tokenizer at {where} cannot be loaded: {error}") from error
 
@@ -94,7 +96,8 @@ def fresh_module(ref: CheckpointRef) -> Module:
     if _layout(ref) == "transformers":
         from interp.families.pretrained import load_pretrained
 
-        return load_pretrained(local_folder(ref))
+        with on_disk(ref) as folder:
+            return load_pretrained(folder)
     from interp.models import build
 
     module = build(read_config(ref))
@@ -107,14 +110,19 @@ def source_kind(ref: CheckpointRef) -> str | None:
     return ref.manifest.get("source", {}).get("kind")
 
 
-def local_folder(ref: CheckpointRef) -> Path:
-    """The folder on this machine that holds the checkpoint; a hub's is fetched into the cache first."""
+@contextmanager
+def on_disk(ref: CheckpointRef) -> Iterator[Path]:
+    """The folder on this machine that holds the checkpoint, while the block reads it; a hub's is fetched into the cache
+    first."""
     if ref.path is not None:
-        return ref.path
+        yield ref.path
+        return
     if source_kind(ref) == "hub":
-        from interp.families.hub import fetch
+        from interp.families import hub
 
-        return fetch(ref)
+        with hub.on_disk(ref) as folder:
+            yield folder
+        return
     recipe = ref.manifest.get("recipe_file")
     how = f"run `interp train {recipe}` first" if recipe else "it has no folder"
     raise InputError(f"{format_address(ref)} is not on this machine: {how}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from interp.circuits.formation.between import edges_between
+from interp.circuits._between import edges_between
 from interp.circuits.testing.size import GRID, smallest_faithful
 from interp.observe import Observation
 

@@ -33,3 +33,9 @@ def one_of(task: str, name: str, value: Any, choices: Iterable[str]) -> None:
     choices = tuple(choices)
     if value not in choices:
         raise unknown(f"{name} of {task}", value, choices)
+
+
+def text(task: str, name: str, value: object) -> None:
+    """Raises InputError unless `value` is a string."""
+    if not isinstance(value, str):
+        raise InputError(f"{task}: {name} is a text, not {value!r}")

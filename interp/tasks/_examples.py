@@ -31,19 +31,18 @@ def examples_task(
 
     All of them are for testing, except the share that `train_fraction` sets aside for learning. The corrupt prompt is
     another example's, one whose answer is `wrong` where there is one, cut or filled up to the same length; `wrong` is
-    a worse option or, for free answers, another example's answer. Chance is what a uniform choice among the options
-    scores, or the share of the commonest answer.
+    a worse option or, for free answers, another example's answer, and empty where there is neither. Chance is what a
+    uniform choice among the options scores, or the share of the commonest answer.
     """
-    if not 0 <= train_fraction < 1:
+    if isinstance(train_fraction, str) or not 0 <= train_fraction < 1:
         raise InputError(f"{name}: train_fraction is a number from 0 to below 1, not {train_fraction!r}")
-    end = protocol.stop[0] if protocol.stop else ""
+    end = protocol.stop[0] if protocol.stop else "\n"
     spoken = {char for e in examples for text in (e.prompt, *e.targets, *e.options) for char in text}
     n_train = round(train_fraction * len(examples))
     by_answer: dict[str, list[Example]] = {}
     for example in examples:
         if example.targets or example.options:
             by_answer.setdefault(best_answer(example), []).append(example)
-    usable = {index for index, example in enumerate(examples) if _n_wrong(example, by_answer)}
 
     @lru_cache(maxsize=4)
     def dealt(seed: int) -> dict[str, list[int]]:
@@ -51,7 +50,7 @@ def examples_task(
         return {"train": order[:n_train], "test": order[n_train:]}
 
     def texts(n: int, *, rng: Generator, seed: int = 0, split: str = "test") -> Texts:
-        chosen = [examples[index] for index in dealt(seed)[split] if index in usable]
+        chosen = [examples[index] for index in dealt(seed)[split]]
         rounds = [torch.randperm(len(chosen), generator=rng).tolist() for _ in range(-(-n // max(len(chosen), 1)))]
         rows = [_pair(chosen[i], examples, by_answer, rng) for order in rounds for i in order][:n]
         columns = zip(*rows, strict=True) if rows else ((),) * 4
@@ -76,22 +75,16 @@ def examples_task(
 
 
 def best_answer(example: Example) -> str:
-    """The first accepted answer, or the option with the highest score."""
+    """The first accepted answer, or the option with the highest score; "" of an open question."""
     if example.targets:
         return example.targets[0]
-    return max(zip(example.options, example.scores, strict=True), key=lambda option: option[1])[0]
+    options = zip(example.options, example.scores, strict=True)
+    return max(options, key=lambda option: option[1], default=("", 0.0))[0]
 
 
 def _worse_options(example: Example) -> list[str]:
     top = max(example.scores)
     return [option for option, score in zip(example.options, example.scores, strict=True) if score < top]
-
-
-def _n_wrong(example: Example, by_answer: Mapping[str, Sequence[Example]]) -> int:
-    """How many wrong answers there are: worse options; for free answers, what is right elsewhere and not here."""
-    if example.options:
-        return len(_worse_options(example))
-    return len(by_answer) - len(set(example.targets) & set(by_answer)) if example.targets else 0
 
 
 def _pair(
@@ -102,12 +95,9 @@ def _pair(
     def pick(items: Sequence[Any]) -> Any:
         return items[int(torch.randint(len(items), (), generator=rng))]
 
-    answers = (
-        _worse_options(example)
-        if example.options
-        else [answer for answer in by_answer if answer not in example.targets]
-    )
-    wrong = pick(answers)
+    elsewhere = [answer for answer in by_answer if answer not in example.targets] if example.targets else []
+    answers = _worse_options(example) if example.options else elsewhere
+    wrong = pick(answers) if answers else ""
     twins = [other for other in by_answer.get(wrong, ()) if other.prompt != example.prompt]
     others = twins or [other for other in examples if other.prompt != example.prompt]
     corrupt = pick(others).prompt if others else example.prompt[::-1]

@@ -22,11 +22,14 @@ def fingerprint(task: Task) -> str:
     gives.
 
     The sample (16 prompts, and 16 examples of each split of seed 0) catches what the source of the task's own file
-    does not show: a helper that changed, another generator, another data file behind the same path.
+    does not show: a helper that changed, another generator. Of a task that lists its questions all of them go in.
     """
     digest = sha256()
     facts = [task.name, task.params, task.vocab, task.n_ctx, task.answer_len, task.chance, *sorted(_sources(task))]
     digest.update(json.dumps(facts, sort_keys=True, default=repr).encode())
+    listed = task.extras.get("examples")
+    if isinstance(listed, tuple):
+        digest.update(repr(listed).encode())
     prompts = task.prompts(N_SAMPLE, rng=generator(0, "fingerprint", task.name))
     for name in ("clean", "corrupt", "answer", "wrong", "position", "mask"):
         digest.update(f"{name} {_text(getattr(prompts, name))}\n".encode())
@@ -38,7 +41,9 @@ def fingerprint(task: Task) -> str:
 
 def _sources(task: Task) -> set[str]:
     """Digests of the files that define the task: the plug-in's own, and those its functions were written in."""
-    functions = (getattr(function, "func", function) for function in (task.prompts, task.splits, task.batch))
+    score = getattr(task.extras.get("protocol"), "score", None)
+    given = (task.prompts, task.splits, task.batch, *([] if score is None else [score]))
+    functions = (getattr(function, "func", function) for function in given)
     modules = {inspect.getmodule(inspect.unwrap(function)) for function in functions}
     if task.name in plugins.names("tasks"):
         modules.add(plugins.module("tasks", task.name))

@@ -1,5 +1,11 @@
 """A BIG-bench task from its JSON file (Srivastava et al. 2022, arXiv 2206.04615; the schema of its task.json files).
 
+The prompt and its defaults are those of BIG-bench's JSON tasks (docs/doc.md, "optional fields"), as lm-eval's
+BigBenchJsonTask reproduces them: task_prefix, then questions joined by few_shot_example_separator, each of them
+example_input_prefix + input + choice_prefix + choice … + example_output_prefix. What the model writes is cut at
+stop_string, and the first match of output_regex in it is its answer; where a file gives neither, the first run of
+characters without . ? ! ; and line breaks.
+
 Read: name, examples (input, with target and/or target_scores), metrics, preferred_score, task_prefix,
 example_input_prefix, example_output_prefix, choice_prefix, append_choices_to_input, few_shot_example_separator,
 stop_string, output_regex.
@@ -16,7 +22,7 @@ from typing import Any
 
 import torch
 
-from interp.errors import InputError
+from interp.errors import InputError, nearest
 from interp.seeds import generator
 from interp.tasks import _check
 from interp.tasks._examples import best_answer, examples_task
@@ -33,6 +39,7 @@ DEFAULTS: Mapping[str, Any] = {
     "stop_string": "",
     "output_regex": "",
 }
+FIRST_SENTENCE = r"[^\.\?\!\;\n]+"
 
 
 def bigbench(*, path: str, shots: int = 0, seed: int = 0, train_fraction: float = 0.0) -> Task:
@@ -40,7 +47,7 @@ def bigbench(*, path: str, shots: int = 0, seed: int = 0, train_fraction: float 
     `multiple_choice_grade`, `brier` and `calibration_error` for target_scores.
 
     Args:
-        path: the JSON file.
+        path: the JSON file, or the folder of a task with its task.json.
         shots: how many other examples of the file, answered, come before each question.
         seed: of the choice of these examples, and of the order in which the options are shown.
         train_fraction: share of the examples that may be learned from.
@@ -51,7 +58,9 @@ def bigbench(*, path: str, shots: int = 0, seed: int = 0, train_fraction: float 
         InputError: the file, or a field of it, is not as the schema says; the message names both.
     """
     _check.whole("bigbench", "shots", shots, low=0)
-    data = _read(Path(path))
+    _check.whole("bigbench", "seed", seed, low=0)
+    _check.text("bigbench", "path", path)
+    data = _read(_file(Path(path)))
     settings = {name: _field(data, name, type(default), path, default) for name, default in DEFAULTS.items()}
     items = _field(data, "examples", list, path)
     if not items:
@@ -62,19 +71,29 @@ def bigbench(*, path: str, shots: int = 0, seed: int = 0, train_fraction: float 
     asked = [_ask(example, settings, seed) for example in bare]
     examples = [_with_shots(index, bare, asked, settings, shots, seed) for index in range(len(bare))]
     stop, pattern = settings["stop_string"], settings["output_regex"]
+    pattern = FIRST_SENTENCE if not (stop or pattern) else pattern
     return examples_task(
         name="bigbench",
         params={"path": path, "shots": shots, "seed": seed, "train_fraction": train_fraction},
         examples=examples,
         train_fraction=train_fraction,
-        protocol=Protocol(stop=(stop,) if stop else ("\n",), pattern=_pattern(pattern, path), max_new_tokens=64),
+        protocol=Protocol(stop=(stop,) if stop else (), pattern=_pattern(pattern, path), max_new_tokens=64),
         extras={"metrics": _metrics(data, path), "title": data.get("name", Path(path).parent.name)},
     )
 
 
+def _file(path: Path) -> Path:
+    """The task.json of a folder, or the file itself."""
+    if not path.is_dir() or (path / "task.json").is_file():
+        return path / "task.json" if path.is_dir() else path
+    parts = sorted(file.parent.name for file in path.glob("*/task.json"))
+    more = f"; name one of its sub-tasks: {', '.join(parts[:8])}{', …' if len(parts) > 8 else ''}" if parts else ""
+    raise InputError(f"{path} has no task.json{more}")
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -85,10 +104,11 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _field(data: Mapping[str, Any], name: str, kind: type, where: str, default: Any = None) -> Any:
-    """A field of the right type; the default where it is missing (an error where there is none)."""
-    value = data.get(name, default)
+    """A field of the right type; the default where it is missing or null (an error where there is none)."""
+    value = default if data.get(name) is None else data[name]
     if value is None:
-        raise InputError(f"{where}: field {name!r} is missing")
+        near = "" if name in data else nearest(name, (key for key in data if key not in DEFAULTS))
+        raise InputError(f"{where}: field {name!r} is {'null' if name in data else 'missing'}{near}")
     if not isinstance(value, kind):
         raise InputError(f"{where}: field {name!r} should be a {kind.__name__}, not {type(value).__name__}")
     return value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,11 @@ def from_file(
     Raises:
         InputError: the file or a row of it is not as described; the message names the file, the row and the column.
     """
+    columns = {"prompt": prompt, "answer": answer, "options": options, "group": group}
+    for what, value in {"path": path, "stop": stop, **columns}.items():
+        _check.text("from_file", what, value)
     _check.whole("from_file", "n_samples", n_samples, low=1)
     _check.whole("from_file", "max_new_tokens", max_new_tokens, low=1)
-    columns = {"prompt": prompt, "answer": answer, "options": options, "group": group}
     rows = _rows(Path(path))
     examples = [_example(row, columns, where, open_ended=score is not None) for where, row in rows]
     _check_choice(path, "positive", positive, [option for example in examples for option in example.options])
@@ -112,7 +115,7 @@ def _rows(path: Path) -> list[tuple[str, Row]]:
 
 def _read_jsonl(path: Path) -> list[tuple[str, Row]]:
     rows: list[tuple[str, Row]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -126,9 +129,13 @@ def _read_jsonl(path: Path) -> list[tuple[str, Row]]:
 
 
 def _read_csv(path: Path) -> list[tuple[str, Row]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         rows: list[tuple[str, Row]] = []
-        for row in csv.DictReader(file):
+        reader = csv.DictReader(file)
+        twice = [name for name, n in Counter(reader.fieldnames or ()).items() if n > 1]
+        if twice:
+            raise InputError(f"{path}: the column {twice[0]!r} is there twice")
+        for row in reader:
             number = len(rows) + 2
             if None in row or None in row.values():
                 raise InputError(f"{path}, row {number}: not as many columns as the header names")
@@ -154,6 +161,8 @@ def _example(row: Row, columns: Mapping[str, str], where: str, *, open_ended: bo
 
 def _text(row: Row, column: str, where: str) -> str:
     value = row.get(column)
+    if value is None and column in row:
+        raise InputError(f"{where}: column {column!r} is null")
     if value is None:
         raise InputError(f"{where}: no column {column!r}{nearest(column, row)}")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
@@ -167,7 +176,7 @@ def _options(value: Any, where: str) -> tuple[str, ...]:
             value = json.loads(value) if value.lstrip().startswith("[") else value.split("|")
         except json.JSONDecodeError as error:
             raise InputError(f"{where} is no JSON list: {error}") from error
-    if not isinstance(value, list) or len(value) < 2 or len(set(map(str, value))) < len(value):
+    if not isinstance(value, list) or len(value) < 2 or len({*map(str, value), ""}) <= len(value):
         raise InputError(f"{where} should list two or more different options, not {value!r}")
     return tuple(map(str, value))
 

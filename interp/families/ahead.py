@@ -1,0 +1,48 @@
+"""Reading one checkpoint while another is measured."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from interp.errors import InputError
+from interp.types import CheckpointRef
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class ReadAhead:
+    """One thread that fetches and reads the next checkpoint, once the present one is in the model."""
+
+    def __init__(self) -> None:
+        self.next: CheckpointRef | None = None
+        self.reading: tuple[CheckpointRef, Future[dict[str, Tensor]]] | None = None
+        self.thread: ThreadPoolExecutor | None = None
+
+    def expect(self, present: CheckpointRef, following: CheckpointRef | None) -> None:
+        """What is measured now, and what comes after it; what was read for nothing is forgotten."""
+        self.next = following
+        if self.reading is not None and self.reading[0] != present:
+            self.reading = None
+
+    def start(self) -> None:
+        """Begins to read what comes next, where that has not begun."""
+        from interp.families.read import read_weights
+
+        if self.next is not None:
+            self.thread = self.thread or ThreadPoolExecutor(max_workers=1, thread_name_prefix="interp-read")
+            self.reading = self.next, self.thread.submit(read_weights, self.next)
+            self.next = None
+
+    def weights(self, ref: CheckpointRef) -> dict[str, Tensor]:
+        """The weights of a checkpoint: those read ahead, or else read now (again, where reading ahead failed)."""
+        from interp.families.read import read_weights
+
+        if self.reading is not None and self.reading[0] == ref:
+            future, self.reading = self.reading[1], None
+            try:
+                return future.result()
+            except InputError:
+                pass  # the hub may have come back
+        return read_weights(ref)
