@@ -132,24 +132,33 @@ def _column(name: str, given: pd.Series | None, table: pd.DataFrame) -> pd.Serie
     if given is None:
         default = DEFAULTS[name]
         dtype = "str" if isinstance(default, str) else type(default)
-        return pd.Series(default, index=table.index, dtype=dtype)
+        return _taken(pd.Series([default], dtype=dtype), np.zeros(len(table), int))
     if name in _NUMBERS:
         return _number(name, given, table)
     if name == "position":
         return _position(given, table)
+    codes, values = pd.factorize(given, use_na_sentinel=False)
+    each = pd.Series(values)
     if name == "online":
-        flags = given.astype(str).str.lower().map(lambda word: True if word in _MISSING else _BOOLEANS.get(word))
-        _refuse(flags.isna(), name, given, table, "is neither true nor false")
-        return flags.astype(bool)
+        flags = each.astype(str).str.lower().map(lambda word: True if word in _MISSING else _BOOLEANS.get(word))
+        _refuse(_taken(flags.isna(), codes), name, given, table, "is neither true nor false")
+        return _taken(flags.astype(bool), codes)
     if name in ("run", "task", "measure"):
-        _refuse(given.isna() | (given.astype(str) == ""), name, given, table, "is empty")
-    return given.astype(object).where(given.notna(), DEFAULTS.get(name, "")).astype(str).astype("str")
+        _refuse(_taken(each.isna() | (each.astype(str) == ""), codes), name, given, table, "is empty")
+    text = each.astype(object).where(each.notna(), DEFAULTS.get(name, "")).astype(str).astype("str")
+    return _taken(text, codes)
+
+
+def _taken(each: pd.Series, codes: np.ndarray) -> pd.Series:
+    """A column from its distinct values: what is done a value costs nothing a row."""
+    return each.take(codes).reset_index(drop=True)
 
 
 def _number(name: str, given: pd.Series, table: pd.DataFrame) -> pd.Series:
     numbers = pd.to_numeric(given, errors="coerce").astype(float)
-    blank = given.isna() | given.astype(str).str.strip().str.lower().isin(_MISSING)
-    _refuse(numbers.isna() & ~blank, name, given, table, "is not a number")
+    wrong = numbers.isna() & given.notna()
+    wrong[wrong] = ~given[wrong].astype(str).str.strip().str.lower().isin(_MISSING)
+    _refuse(wrong, name, given, table, "is not a number")
     _refuse(pd.Series(np.isinf(numbers)), name, given, table, "is infinite")
     if name == "step":
         _refuse(numbers.isna(), name, given, table, "is missing")
@@ -164,7 +173,8 @@ def _number(name: str, given: pd.Series, table: pd.DataFrame) -> pd.Series:
 def _position(given: pd.Series, table: pd.DataFrame) -> pd.Series:
     numbers = _number("position", given, table)
     _refuse(numbers.notna() & (numbers != np.floor(numbers)), "position", given, table, "is not a whole number")
-    return numbers.map(lambda p: "" if np.isnan(p) else str(int(p))).astype("str")
+    codes, values = pd.factorize(numbers, use_na_sentinel=False)
+    return _taken(pd.Series(["" if np.isnan(p) else str(int(p)) for p in values], dtype="str"), codes)
 
 
 def _refuse(bad: pd.Series, name: str, given: pd.Series, table: pd.DataFrame, what: str) -> None:

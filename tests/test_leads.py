@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from simulate_leads import family
 
 from interp.errors import InputError
+from interp.jumps import find_jumps
 from interp.leads import (
     Spec,
     align,
@@ -23,6 +25,7 @@ from interp.leads import (
     read_spec,
     split_runs,
 )
+from interp.report.outcomes import outcomes
 
 QUICK = Spec(permutations=39, shifts=9, bootstraps=300)
 SMALL = {"n_settings": 2, "n_seeds": 14, "n_controls": 4, "n_steps": 30}
@@ -149,6 +152,27 @@ def test_two_tasks_share_the_family_and_can_be_held_out(table: pd.DataFrame) -> 
     }
     assert board.leaderboard[0]["splits"]["task"]["gain"] > 0
     assert any("no target" in note for note in board.notes)
+
+
+def test_the_report_and_the_board_count_the_same_events(table: pd.DataFrame) -> None:
+    """That a companion calls a jump an artefact takes nothing from the event, and a rise cut off at the end is none."""
+    part = table[table["kind"] == "behaviour"]
+    late = events(part).set_index("run")["middle"].dropna().idxmax()
+    cut = part[(part["run"] != late) | (part["step"] <= 1.3 * events(part).set_index("run")["middle"][late])]
+    jumps = find_jumps(cut)
+    for found in (jumps, [replace(jump, kind="artefact") if jump.kind == "abrupt" else jump for jump in jumps]):
+        told = outcomes(cut, found, "sim", "exact_match").set_index("run")["jumped"]
+        assert told.to_dict() == events(cut).set_index("run")["event"].to_dict()
+
+
+def test_runs_on_shuffled_labels_are_a_null(table: pd.DataFrame) -> None:
+    part = table[table["measure"].isin(["exact_match", "lead_step", "clock"])]
+    spec = replace(QUICK, permutations=0, shifts=0, shuffled=("s2",))
+    rows = rank_leads(part, spec=spec).leaderboard
+    assert named(rows, "lead_step")["far_shuffled"] <= 0.5
+    assert all(0 <= row["far_shuffled"] <= 1 for row in rows)
+    with pytest.raises(InputError, match=r"setting with shuffled labels 's22'.*did you mean 's2'"):
+        rank_leads(part, spec=replace(spec, shuffled=("s22",)))
 
 
 # documented answers

@@ -116,6 +116,23 @@ def test_export_is_exact_and_blind_to_order(values, order, tmp_path_factory):
     np.testing.assert_array_equal(read_table(path)["value"].to_numpy(), np.array(values) + 0.0)
 
 
+@pytest.mark.parametrize("dtype", ["object", "str", "category"])
+def test_a_column_reads_the_same_whatever_its_dtype(dtype):
+    columns = {"setting": ["x", "x", "y", ""], "position": ["3", "3", "nan", ""], "online": ["True", "1", "false", ""]}
+    given = small(**{name: pd.Series(values, dtype=dtype) for name, values in columns.items()})
+    table = read_table(given.assign(n=pd.Series(["7", "8", "", "null"], dtype=dtype)))
+    assert table["position"].tolist() == ["3", "3", "", ""]
+    assert table["online"].tolist() == [True, True, False, True]
+    assert table["setting"].tolist() == ["x", "x", "y", ""]
+    assert table["n"].fillna(-1).tolist() == [7, 8, -1, -1]
+    assert read_table(small(setting=[1, 1, 2, None], position=[3, 3, None, None]))["position"].tolist() == [
+        "3",
+        "3",
+        "",
+        "",
+    ]
+
+
 def test_export_writes_whole_numbers_without_a_point():
     header, first = write_csv(small(n=100, seed=3, tokens=2.5e9)).splitlines()[:2]
     row = dict(zip(header.split(","), first.split(","), strict=True))

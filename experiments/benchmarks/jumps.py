@@ -156,7 +156,7 @@ def artefacts(repeats: int, seed: int) -> pd.DataFrame:
 def costs(seed: int) -> pd.DataFrame:
     """Milliseconds of processor time a curve, nulls simulated already."""
     rows = []
-    for n_points in (27, 50, 100, 200):
+    for n_points in (27, 50, 100, 200, 1000):
         steps = np.unique(np.geomspace(10, 1e6, n_points).round())
         row: dict[str, float] = {"checkpoints": n_points}
         for name, rise in (("flat", 0.0), ("jump", 0.6)):

@@ -14,6 +14,7 @@ from interp.jumps._curve import Curve
 from interp.jumps._fit import Fit, gains, without
 
 BAND_CENTRES = 81
+LEAST_NEAR = 5
 
 
 def midpoint_band(curve: Curve, fit: Fit, terms: Int[ndarray, "term"], floor: float) -> tuple[float, float]:
@@ -33,20 +34,23 @@ def midpoint_band(curve: Curve, fit: Fit, terms: Int[ndarray, "term"], floor: fl
     squares = rest.squares - gains(curve.y, rest, make_atoms(curve.x, centre, width_of, fit.rho))
     squares = np.maximum(squares, floor)
     freedom = max(len(curve) - 1 - 3 * len(fit.centre), 1)
-    quantile = float(stdtrit(freedom, 0.975)) * _local_error(curve, middle, reach)
+    quantile = float(stdtrit(freedom, 0.975)) * _local_error(curve, fit, middle, reach)
     likely = centre[squares <= squares.min() * (1 + quantile**2 / freedom)]
     error = quantile * np.sqrt(max(fit.squares, floor) / freedom) * _sensitivity(fit, main)
     error = min(error, reach)
     return max(middle - float(likely.min()), error), max(float(likely.max()) - middle, error)
 
 
-def _local_error(curve: Curve, middle: float, reach: float) -> float:
-    """Known standard errors around the rise relative to those of the whole curve; 1 where they are unknown."""
-    near = np.abs(curve.x - middle) <= reach
-    typical = float((curve.sigma**2).mean())
-    if typical == 0 or not near.any():
-        return 1.0
-    return max(1.0, float(np.sqrt((curve.sigma[near] ** 2).mean() / typical)))
+def _local_error(curve: Curve, fit: Fit, middle: float, reach: float) -> float:
+    """Errors around the rise relative to those of the whole curve, by what is known of them and by the residuals, at
+    least 1: half-way up a score is at its noisiest, and there the sigmoid may be the wrong shape."""
+    distance = np.abs(curve.x - middle)
+    near = distance <= max(reach, float(np.partition(distance, min(LEAST_NEAR, len(curve)) - 1)[LEAST_NEAR - 1]))
+    ratios = [1.0]
+    for error in (curve.sigma, curve.y - fit.at()):
+        typical = float((error**2).mean())
+        ratios.append(float(np.sqrt((error[near] ** 2).mean() / typical)) if typical > 0 else 1.0)
+    return max(ratios)
 
 
 def _sensitivity(fit: Fit, term: int) -> float:

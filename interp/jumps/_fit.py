@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from interp.jumps._atoms import Atoms, make_atoms, sigmoid, whiten
+from interp.jumps._atoms import Atoms, make_atoms, sigmoid, stride, unwhiten, whiten
 
 ROUNDS = 3
 MOST_RISE = 1.5
@@ -77,7 +77,8 @@ def settle(y: Float[ndarray, "point"], fit: Fit, atoms: Atoms, allowed: Bool[nda
 def polish(y: Float[ndarray, "point"], fit: Fit, *, most: float = np.inf, least: float = 0.0) -> Fit:
     """Refine centres and widths on a fine local lattice, one term at a time; widths stay within [least, most]."""
     gaps = np.diff(fit.x)
-    for factor, reach in ((1.3, 0.6), (1.08, 0.15)):
+    coarse = stride(len(y))
+    for factor, reach in ((2.0, 0.6 * coarse), (1.3, 0.6), (1.08, 0.15))[coarse == 1 :]:
         for term in range(len(fit.centre)):
             here = int(np.clip(np.searchsorted(fit.x, fit.centre[term]) - 1, 0, len(gaps) - 1))
             shift = max(gaps[here], 0.3 * fit.width[term]) * reach * np.linspace(-1, 1, 9)
@@ -105,6 +106,14 @@ def without(y: Float[ndarray, "point"], fit: Fit, term: int | Int[ndarray, "some
     return solve(fit.x, y, np.delete(fit.centre, term), np.delete(fit.width, term), fit.rho)
 
 
+def part(y: Float[ndarray, "point"], fit: Fit, term: int) -> Fit:
+    """The fit with a term parted in two steep ones, where a quarter and three quarters of it are done."""
+    apart = np.log(3) / (2 * np.log(9)) * fit.width[term]
+    centre = np.append(np.delete(fit.centre, term), fit.centre[term] + apart * np.array([-1, 1]))
+    width = np.append(np.delete(fit.width, term), np.full(2, 0.2 * fit.width[term]))
+    return solve(fit.x, y, centre, width, fit.rho)
+
+
 def empty(x: Float[ndarray, "point"], y: Float[ndarray, "point"], rho: float = 0.0) -> Fit:
     """The constant."""
     return solve(x, y, np.zeros(0), np.zeros(0), rho)
@@ -112,12 +121,31 @@ def empty(x: Float[ndarray, "point"], y: Float[ndarray, "point"], rho: float = 0
 
 def gains(y: Float[ndarray, "point"], fit: Fit, atoms: Atoms) -> Float[ndarray, "atom"]:
     """The fall of the sum of squares that each atom would bring as one more term."""
+    basis, residual = _explained(y, fit)
+    return _gain(atoms.power, basis.T @ atoms.values, residual @ atoms.values)
+
+
+def worth(y: Float[ndarray, "point"], fit: Fit) -> Float[ndarray, "point"]:
+    """The fall of the sum of squares when each point alone is set aside: the gain of a unit vector as one more term."""
+    basis, residual = _explained(y, fit)
+    power = np.full(len(y), 1 + fit.rho**2)
+    power[[0, -1]] = 1
+    return _gain(power, unwhiten(basis, fit.rho).T, unwhiten(residual, fit.rho))
+
+
+def _explained(y: Float[ndarray, "point"], fit: Fit) -> tuple[Float[ndarray, "point term"], Float[ndarray, "point"]]:
+    """An orthonormal basis of what the fit's terms can say, whitened, and what they leave."""
     basis, upper = np.linalg.qr(whiten(_design(fit.x, fit.centre, fit.width), fit.rho))
     basis = basis[:, np.abs(np.diag(upper)) > 1e-9]
-    left = atoms.power - ((basis.T @ atoms.values) ** 2).sum(0)
     target = whiten(y, fit.rho)
-    residual = target - basis @ (basis.T @ target)
-    return np.where(left > 1e-6 * atoms.power, (residual @ atoms.values) ** 2 / np.maximum(left, 1e-12), 0.0)
+    return basis, target - basis @ (basis.T @ target)
+
+
+def _gain(
+    power: Float[ndarray, "atom"], shared: Float[ndarray, "term atom"], overlap: Float[ndarray, "atom"]
+) -> Float[ndarray, "atom"]:
+    left = power - (shared**2).sum(0)
+    return np.where(left > 1e-6 * power, overlap**2 / np.maximum(left, 1e-12), 0.0)
 
 
 def _design(

@@ -1,10 +1,10 @@
 """The calibrated null: how well sigmoids fit noise that has no jump.
 
 Checkpoints scored on the same examples have serially dependent errors, so the null is not white: first-order
-autoregressive series with coefficients from 0 to .95 go through the very fit that the curve goes through, and
-the curve is compared with those whose *residuals* have an autocorrelation near its own. The coefficient is
-thus not plugged in but averaged over, given what the residuals show. Series are indexed by checkpoint; a null
-is simulated once a number of checkpoints, and kept.
+autoregressive series with coefficients from 0 to .97 go through the very fit that the curve goes through, and
+the curve is compared with those whose *residuals* have an autocorrelation near its own. The coefficient is not
+plugged in: of all coefficients that the residuals do not rule out, the one that explains the curve best counts. A
+null is simulated once a number of checkpoints, and kept.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from interp.jumps._atoms import dictionary, pursue
 
 COEFFICIENTS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92, 0.97)
 SERIES = 320
-NEIGHBOURS = 400
+NEIGHBOURS = 100
+RULED_OUT = 0.02
+MOST_DEPENDENCE = 0.9
 _SIZES = sorted({*range(5, 13), *np.geomspace(12, 400, 20).round().astype(int).tolist()})
 
 
@@ -28,22 +30,33 @@ def max_terms(n_points: int) -> int:
     return int(np.clip((n_points - 1) // 4, 1, 6))
 
 
-def p_value(statistic: float, lag: float, *, n_points: int, n_terms: int) -> float:
-    """P(null statistic >= statistic) among null series whose residuals after `n_terms` sigmoids have a lag-1
-    near `lag`.
+def p_value(statistic: float, lag: float, *, n_points: int, n_terms: int, worst: bool = True) -> float:
+    """The largest P(null statistic >= statistic) over the coefficients that residuals of a lag-1 near `lag` leave open.
 
-    statistic: ln(SSE of a constant / SSE of the fit). Beyond the largest tenth of the null values the tail is
-        exponential.
+    statistic: ln(SSE of a constant / SSE of the fit), after `n_terms` sigmoids. A coefficient is ruled out where `lag`
+    lies in either RULED_OUT tail of its own series; where all are, the nearest counts. Beyond the 95 % quantile of the
+    NEIGHBOURS series of nearest lag the tail is exponential. With `worst` false the coefficients are averaged over
+    instead: for what is asked of a curve that has been found to change.
     """
     nearest = min(_SIZES, key=lambda size: abs(np.log(size / n_points)))
     statistics, lags = _null(nearest, min(n_terms, max_terms(nearest)))
-    near = statistics[np.argsort(np.abs(lags - lag), kind="stable")[:NEIGHBOURS]]
-    above = int((near >= statistic).sum())
-    tail = np.quantile(near, 0.9)
-    if above > NEIGHBOURS // 50 or statistic <= tail:
-        return (1 + above) / (1 + len(near))
-    excess = near[near > tail] - tail
-    return float(max(0.1 * np.exp(-(statistic - tail) / max(excess.mean(), 1e-9)), 1e-12))
+    if not worst:
+        near = np.argsort(np.abs(lags - lag), axis=None, kind="stable")[: 4 * NEIGHBOURS]
+        return _tail(statistics.ravel()[near], statistic)
+    below = (lags <= lag).mean(1)
+    left_open = np.minimum(below, 1 - below) >= RULED_OUT
+    if not left_open.any():
+        left_open = np.arange(len(lags)) == np.abs(np.median(lags, axis=1) - lag).argmin()
+    near = np.argsort(np.abs(lags[left_open] - lag), axis=1, kind="stable")[:, :NEIGHBOURS]
+    return max(_tail(values, statistic) for values in np.take_along_axis(statistics[left_open], near, axis=1))
+
+
+def _tail(values: Float[ndarray, "series"], statistic: float) -> float:
+    """Share of the values at or above the statistic; beyond their 95 % quantile an exponential of the mean excess."""
+    edge, knee = np.quantile(values, [0.95, 0.8])
+    if statistic <= edge:
+        return float(max((values >= statistic).mean(), 0.05))
+    return float(max(0.05 * np.exp(-(statistic - edge) / max((values[values > knee] - knee).mean(), 1e-9)), 1e-12))
 
 
 def dependence(lag: float, *, n_points: int, n_terms: int) -> float:
@@ -53,14 +66,17 @@ def dependence(lag: float, *, n_points: int, n_terms: int) -> float:
     """
     nearest = min(_SIZES, key=lambda size: abs(np.log(size / n_points)))
     _, lags = _null(nearest, min(n_terms, max_terms(nearest)))
-    near = np.argsort(np.abs(lags - lag), kind="stable")[:NEIGHBOURS]
-    return round(float(np.repeat(COEFFICIENTS, SERIES)[near].mean()), 1)
+    near = np.argsort(np.abs(lags - lag), axis=None, kind="stable")[: 4 * NEIGHBOURS]
+    return min(round(float(np.repeat(COEFFICIENTS, SERIES)[near].mean()), 1), MOST_DEPENDENCE)
 
 
 @lru_cache(maxsize=128)
-def _null(n_points: int, n_terms: int) -> tuple[Float[ndarray, "series"], Float[ndarray, "series"]]:
+def _null(
+    n_points: int, n_terms: int
+) -> tuple[Float[ndarray, "coefficient series"], Float[ndarray, "coefficient series"]]:
     squares, lags = _simulate(n_points)
-    return np.log(squares[:, 0] / np.maximum(squares[:, n_terms], 1e-300)), lags[:, n_terms]
+    statistics = np.log(squares[:, 0] / np.maximum(squares[:, n_terms], 1e-300))
+    return statistics.reshape(-1, SERIES), lags[:, n_terms].reshape(-1, SERIES)
 
 
 @lru_cache(maxsize=64)
@@ -69,8 +85,7 @@ def _simulate(n_points: int) -> tuple[Float[ndarray, "series term1"], Float[ndar
     atoms = dictionary(np.linspace(0, 3, n_points))
     thin = atoms.values[:, :: max(1, atoms.values.shape[1] // 700)]
     noise = np.concatenate([autoregressive(SERIES, n_points, rho, rng) for rho in COEFFICIENTS])
-    _, squares, lags = pursue(noise, thin, max_terms(n_points))
-    return squares, lags
+    return pursue(noise, thin, max_terms(n_points))
 
 
 def autoregressive(

@@ -39,28 +39,42 @@ class Rise:
     p_value: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Judged:
+    """A curve and its fit, as rises are read off it: `fine` is a dense log-step axis, `floor` the least believable sum
+    of squares, `least` the least magnitude."""
+
+    curve: Curve
+    fit: Fit
+    fine: Float[ndarray, "fine"]
+    limits: Limits
+    floor: float
+    least: float
+
+
 def rises(curve: Curve, fit: Fit, narrow: Bool[ndarray, "term"], limits: Limits, floor: float, p: float) -> list[Rise]:
     """The changes of at least the least magnitude, ordered by midpoint: narrow terms one by one, wide ones as
     monotone phases."""
-    fine = np.linspace(curve.x[0], curve.x[-1], FINE)
+    fine = np.union1d(np.linspace(curve.x[0], curve.x[-1], FINE), curve.x)
     least = limits.min_magnitude * curve.span
+    judged = _Judged(curve=curve, fit=fit, fine=fine, limits=limits, floor=floor, least=least)
     parts = fit.parts(fine)
-    groups = _apart(curve, fit, _groups(curve.x, fit, np.flatnonzero(narrow)), fine, limits)
+    groups = _apart(judged, _groups(curve.x, fit, np.flatnonzero(narrow)))
     found = []
     for terms in groups:
         part = parts[:, terms].sum(1)
-        alone = p if len(terms) == len(fit.centre) else _p_of(curve, fit, terms, floor)
+        alone = p if len(terms) == len(fit.centre) else _p_of(judged, terms)
         if alone > limits.level:
             continue
         if abs(part[-1] - part[0]) >= least:
-            found.append(_rise(curve, fit, terms, fine, part, limits, floor, alone))
+            found.append(_rise(judged, terms, part, alone))
         elif len(terms) > 1 and np.abs(part - part[0]).max() >= least:
-            found.append(_bump(curve, fit, terms, fine, part, alone))
+            found.append(_bump(judged, terms, part, alone))
     smooth = np.setdiff1d(np.arange(len(fit.centre)), np.concatenate([*groups, []]).astype(int))
     if len(smooth):
-        alone = p if not groups else _p_of(curve, fit, smooth, floor)
+        alone = p if not groups else _p_of(judged, smooth)
         if alone <= limits.level:
-            found += _phases(curve, fit, smooth, fine, parts[:, smooth].sum(1), limits, floor, alone, least)
+            found += _phases(judged, smooth, parts[:, smooth].sum(1), alone)
     return sorted(found, key=lambda rise: rise.midpoint)
 
 
@@ -100,26 +114,20 @@ def _groups(x: Float[ndarray, "point"], fit: Fit, narrow: Int[ndarray, "term"]) 
     return [np.array(group) for group in groups]
 
 
-def _apart(
-    curve: Curve,
-    fit: Fit,
-    groups: list[Int[ndarray, "term"]],
-    fine: Float[ndarray, "fine"],
-    limits: Limits,
-) -> list[Int[ndarray, "term"]]:
+def _apart(judged: _Judged, groups: list[Int[ndarray, "term"]]) -> list[Int[ndarray, "term"]]:
     """The groups that stand apart from the smooth rest: it climbs at less than 1/CONTRAST of their speed
     around them, and does not undo them. The others are the steep part of one longer change."""
+    curve, fit, fine, least = judged.curve, judged.fit, judged.fine, judged.least
     parts = fit.parts(fine)
     named = np.concatenate([*groups, []]).astype(int)
     rest = parts[:, np.setdiff1d(np.arange(len(fit.centre)), named)].sum(1)
     kept = []
-    least = limits.min_magnitude * curve.span
     for terms in groups:
         rise = parts[-1, terms].sum() - parts[0, terms].sum()
         centre, width = fit.centre[terms].mean(), np.ptp(fit.centre[terms]) + fit.width[terms].max()
         gap = np.diff(curve.x)[int(np.clip(np.searchsorted(curve.x, centre) - 1, 0, len(curve) - 2))]
         reach = max(width, gap)
-        beside = max(limits.max_width, gap)
+        beside = max(judged.limits.max_width, gap)
         edges = centre + np.array([-reach / 2 - beside, -reach / 2, reach / 2, reach / 2 + beside])
         climb = np.diff(np.interp(edges, fine, rest)) * np.sign(rise)
         fastest = float((climb / np.diff(edges)).max())
@@ -136,32 +144,20 @@ def _returns(fit: Fit, fine: Float[ndarray, "fine"], edges: Float[ndarray, "2"])
     return float(max(inside.max() - ends.max(), ends.min() - inside.min())) if len(inside) else 0.0
 
 
-def _p_of(curve: Curve, fit: Fit, terms: Int[ndarray, "term"], floor: float) -> float:
+def _p_of(judged: _Judged, terms: Int[ndarray, "term"]) -> float:
     """p-value of some terms given the others."""
+    curve, fit = judged.curve, judged.fit
     rest, full = (solve(curve.x, curve.y, f.centre, f.width) for f in (without(curve.y, fit, terms), fit))
-    floor = floor / (1 - fit.rho**2)
+    floor = judged.floor / (1 - fit.rho**2)
     statistic = float(np.log(max(rest.squares, floor) / max(full.squares, floor)))
     lag = float(lag_one((curve.y - fit.at())[None])[0])
-    return p_value(statistic, lag, n_points=len(curve), n_terms=len(terms))
+    return p_value(statistic, lag, n_points=len(curve), n_terms=len(terms), worst=False)
 
 
-def _phases(
-    curve: Curve,
-    fit: Fit,
-    terms: Int[ndarray, "term"],
-    fine: Float[ndarray, "fine"],
-    part: Float[ndarray, "fine"],
-    limits: Limits,
-    floor: float,
-    p: float,
-    least: float,
-) -> list[Rise]:
+def _phases(judged: _Judged, terms: Int[ndarray, "term"], part: Float[ndarray, "fine"], p: float) -> list[Rise]:
     """The monotone phases of the smooth part that change by at least `least`."""
-    found = []
-    for start, stop in _turns(part, least):
-        piece = np.clip(np.arange(FINE), start, stop)
-        found.append(_rise(curve, fit, terms, fine, part[piece], limits, floor, p))
-    return found
+    pieces = [np.clip(np.arange(len(part)), start, stop) for start, stop in _turns(part, judged.least)]
+    return [_rise(judged, terms, part[piece], p) for piece in pieces]
 
 
 def _turns(part: Float[ndarray, "fine"], least: float) -> list[tuple[int, int]]:
@@ -187,27 +183,19 @@ def _turns(part: Float[ndarray, "fine"], least: float) -> list[tuple[int, int]]:
     return list(pairwise(turns))
 
 
-def _rise(
-    curve: Curve,
-    fit: Fit,
-    terms: Int[ndarray, "term"],
-    fine: Float[ndarray, "fine"],
-    part: Float[ndarray, "fine"],
-    limits: Limits,
-    floor: float,
-    p: float,
-) -> Rise:
+def _rise(judged: _Judged, terms: Int[ndarray, "term"], part: Float[ndarray, "fine"], p: float) -> Rise:
+    curve, fine, limits = judged.curve, judged.fine, judged.limits
     magnitude = float(part[-1] - part[0])
     share = (part - part[0]) / magnitude
     low, mid, high = (_crossing(fine, share, level) for level in (0.1, 0.5, 0.9))
-    before, after = _interval(curve, fit, fine, part, floor)
+    before, after = _interval(judged, part)
     width = max(high - low, 0.0)
     abrupt = width <= limits.max_width or after - before <= limits.max_checkpoints
     kind = "abrupt" if abrupt else "gradual"
     if limits.confirm and ((before == len(curve) - 2) or after == 1):
         kind = "undetermined"
     mid = float(np.clip(mid, curve.x[before], curve.x[after]))
-    band = midpoint_band(curve, fit, terms, floor)
+    band = midpoint_band(curve, judged.fit, terms, judged.floor)
     return Rise(
         kind=kind,
         before=before,
@@ -221,15 +209,9 @@ def _rise(
     )
 
 
-def _bump(
-    curve: Curve,
-    fit: Fit,
-    terms: Int[ndarray, "term"],
-    fine: Float[ndarray, "fine"],
-    part: Float[ndarray, "fine"],
-    p: float,
-) -> Rise:
+def _bump(judged: _Judged, terms: Int[ndarray, "term"], part: Float[ndarray, "fine"], p: float) -> Rise:
     """An excursion of a few checkpoints that returns: a spike that is too wide for the scan of single outliers."""
+    curve, fit = judged.curve, judged.fit
     left, right = fit.centre[terms].min(), fit.centre[terms].max()
     before = int(np.clip(np.searchsorted(curve.x, left) - 1, 0, len(curve) - 1))
     after = int(np.clip(np.searchsorted(curve.x, right), 0, len(curve) - 1))
@@ -257,14 +239,13 @@ def _crossing(fine: Float[ndarray, "fine"], share: Float[ndarray, "fine"], level
     return float(fine[first - 1] + (fine[first] - fine[first - 1]) * (level - below) / (above - below))
 
 
-def _interval(
-    curve: Curve, fit: Fit, fine: Float[ndarray, "fine"], part: Float[ndarray, "fine"], floor: float
-) -> tuple[int, int]:
+def _interval(judged: _Judged, part: Float[ndarray, "fine"]) -> tuple[int, int]:
     """Last checkpoint below 10 % of the rise, first above 90 %: by the fit where the value agrees with it,
     else by the value."""
-    modelled = np.interp(curve.x, fine, part)
+    curve, fit = judged.curve, judged.fit
+    modelled = np.interp(curve.x, judged.fine, part)
     freedom = max(len(curve) - 1 - 3 * len(fit.centre), 1) * (1 - fit.rho**2)
-    noise = np.sqrt(max(fit.squares, floor) / freedom)
+    noise = np.sqrt(max(fit.squares, judged.floor) / freedom)
     residual = curve.y - fit.at()
     seen = modelled + np.where(np.abs(residual) > 2.5 * noise, residual, 0.0)
     share = (seen - part[0]) / (part[-1] - part[0])

@@ -75,17 +75,17 @@ def _excursions(curve: Curve, kept: np.ndarray) -> list[Spike]:
     floor = max(_scale(steps), RESOLUTION * curve.span)
     found = []
     for length in range(1, 1 + int(np.clip(n_points // 8, 1, 3))):
-        for start in range(1, n_points - length):
-            stop = start + length
-            left, right, inside = y[start - 1], y[stop], y[start:stop]
-            up, down = inside.min() - max(left, right), min(left, right) - inside.max()
-            height = max(up, down)
-            if height <= THRESHOLD * floor or abs(left - right) > height:
-                continue
-            around = np.concatenate([steps[max(start - 5, 0) : start - 1], steps[stop : stop + 4]])
+        inside = np.lib.stride_tricks.sliding_window_view(y, length)[1:-1]
+        left, right = y[: -length - 1], y[length + 1 :]
+        up, down = inside.min(1) - np.maximum(left, right), np.minimum(left, right) - inside.max(1)
+        height = np.maximum(up, down)
+        for before in np.flatnonzero((height > THRESHOLD * floor) & (np.abs(left - right) <= height)).tolist():
+            start, stop = before + 1, before + 1 + length
+            around = np.concatenate([steps[max(start - 5, 0) : before], steps[stop : stop + 4]])
             noise = max(floor, _scale(around), float(np.max(sigma[max(start - 2, 0) : stop + 2])))
-            if height > THRESHOLD * noise:
-                found.append(Spike(start=start, stop=stop, height=float(height if up > down else -height)))
+            if height[before] > THRESHOLD * noise:
+                signed = height[before] if up[before] > down[before] else -height[before]
+                found.append(Spike(start=start, stop=stop, height=float(signed)))
     return found
 
 

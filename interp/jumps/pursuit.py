@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from interp.jumps._atoms import Atoms, dictionary, lag_one, pursue, whiten
+from interp.jumps._atoms import Atoms, dictionary, lag_one, pursue
 from interp.jumps._curve import RESOLUTION, Curve, select, standardise
-from interp.jumps._fit import Fit, empty, gains, grow, polish, settle, tame, without
+from interp.jumps._fit import Fit, empty, grow, part, polish, settle, tame, without, worth
 from interp.jumps._limits import Limits
 from interp.jumps._null import dependence, max_terms, p_value
 from interp.jumps._rise import Rise, as_rise, rises
@@ -114,7 +114,7 @@ def _detail(curve: Curve) -> float:
 def _anything(curve: Curve, atoms: Atoms, floor: float) -> float:
     """p-value of the best number of greedy terms against the null."""
     n_points, most = len(curve), max_terms(len(curve))
-    _, squares, lags = pursue(curve.y[None], atoms.values, most)
+    squares, lags = pursue(curve.y[None], atoms.values, most)
     statistic = np.log(np.maximum(squares[0, 0], 1e-300) / np.maximum(squares[0], floor))
     n_terms = 1 + int(np.argmax(n_points * statistic[1:] - _penalty(n_points) * np.arange(1, most + 1)))
     return p_value(statistic[n_terms], float(lags[0, n_terms]), n_points=n_points, n_terms=n_terms)
@@ -137,8 +137,8 @@ def _select(y: Float[ndarray, "point"], atoms: Atoms, floor: float) -> tuple[Fit
     most, price = max_terms(len(y)), _penalty(len(y))
     while not len(fit.centre) or (len(fit.centre) < most and fit.squares > floor):
         outlier = _outlier(y, fit, floor)
-        one = settle(y, grow(y, fit, atoms), atoms)
-        if outlier is not None and fit.squares - _worth(y, fit)[outlier] <= one.squares:
+        one = _one_more(y, fit, atoms)
+        if outlier is not None and fit.squares - worth(y, fit)[outlier] <= one.squares:
             return fit, outlier
         if not len(fit.centre) or (evidence(y, fit, one, floor) > price and tame(y, one)):
             fit = one
@@ -147,7 +147,7 @@ def _select(y: Float[ndarray, "point"], atoms: Atoms, floor: float) -> tuple[Fit
             return fit, outlier
         if len(one.centre) == most:
             break
-        two = settle(y, grow(y, one, atoms), atoms)
+        two = _one_more(y, one, atoms)
         if evidence(y, fit, two, floor) <= 2 * price or not tame(y, two):
             break
         fit = two
@@ -155,21 +155,20 @@ def _select(y: Float[ndarray, "point"], atoms: Atoms, floor: float) -> tuple[Fit
     return fit, _outlier(y, fit, floor)
 
 
+def _one_more(y: Float[ndarray, "point"], fit: Fit, atoms: Atoms) -> Fit:
+    """The fit with one more term: added beside the others, or by parting one of them in two, which finds staircases."""
+    options = [grow(y, fit, atoms), *(part(y, fit, term) for term in range(len(fit.centre)))]
+    return min((settle(y, option, atoms) for option in options), key=lambda option: option.squares)
+
+
 def _outlier(y: Float[ndarray, "point"], fit: Fit, floor: float) -> int | None:
     """The inner point beyond both its neighbours whose deletion explains most, where it stands out by more than
     THRESHOLD standard deviations."""
     beyond = (y[1:-1] - y[:-2]) * (y[1:-1] - y[2:]) > 0
-    gain = np.where(beyond, _worth(y, fit)[1:-1], 0.0)
+    gain = np.where(beyond, worth(y, fit)[1:-1], 0.0)
     freedom = len(y) - 2 - 3 * len(fit.centre)
     noise = max(fit.squares - gain.max(), floor) / max(freedom, 1)
     return int(gain.argmax()) + 1 if freedom >= 3 and gain.max() > THRESHOLD**2 * noise else None
-
-
-def _worth(y: Float[ndarray, "point"], fit: Fit) -> Float[ndarray, "point"]:
-    """The fall of the sum of squares when each point alone is set aside."""
-    unit = whiten(np.eye(len(y)), fit.rho)
-    points = Atoms(x=fit.x, centre=fit.x, width=fit.x * 0, values=unit, power=(unit**2).sum(0), rho=fit.rho)
-    return gains(y, fit, points)
 
 
 def _prune(y: Float[ndarray, "point"], fit: Fit, atoms: Atoms, price: float, floor: float) -> Fit:

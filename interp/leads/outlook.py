@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy.optimize import minimize
 
 from interp.leads.logistic import fit, fit_many, log_loss, sigmoid
 from interp.leads.panel import Panel
@@ -14,6 +15,7 @@ from interp.leads.spec import Spec
 from interp.leads.timing import LEAST_RUNS, leave_one_out_error, predict, radius
 
 N_SERIES = 3
+TEMPER = 2.0  # runs' worth of belief that logits need no tempering
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -56,7 +58,7 @@ def chance(
     Learned from the rows (run, s) of the other runs with s within a factor 2 of the step, at risk at s, and with
     end[run, s] inside what is known of the run: a logistic regression on setting, log s and the features of the three
     series that say most on the training rows. The same is done without each fold, to score the other runs at the step
-    itself.
+    itself; as boldly as those came true, the logits are believed (`tempered`): few runs make a forecast too sure.
     """
     t = panel.step
     near = (t >= t[at] / 2) & (t <= 2 * t[at]) & panel.seen & (t < panel.T[:, None]) & (end <= panel.budget[:, None])
@@ -71,16 +73,36 @@ def chance(
         train, test = fold_of[run] != fold, fold_of[asked] == fold
         if label[train].min() < label[train].max():
             held[test] = _learn(panel, values, run[train], grid[train], label[train], asked[test], at)[1]
-    chosen, p = _learn(panel, values, run, grid, label, np.array([me]), at)
+    chosen, logit = _learn(panel, values, run, grid, label, np.array([me]), at)
     told = np.isfinite(held)
-    came = (end[:, at] >= panel.T)[asked].astype(float)
-    return Chance(p=float(p[0]), held=held[told], label=came[told], chosen=chosen)
+    came, held, fold_of = (end[:, at] >= panel.T)[asked].astype(float)[told], held[told], fold_of[asked][told]
+    own = np.empty(len(held))
+    for fold in np.unique(fold_of):
+        rest = fold_of != fold
+        own[~rest] = tempered(held[rest], came[rest], held[~rest])
+    p = sigmoid(tempered(held, came, logit))
+    return Chance(p=float(p[0]), held=sigmoid(own), label=came, chosen=chosen)
+
+
+def tempered(
+    held: Float[np.ndarray, "run"], label: Float[np.ndarray, "run"], new: Float[np.ndarray, "new"]
+) -> Float[np.ndarray, "new"]:
+    """New logits, stretched and moved as held-out ones would have had to be to come true (Platt scaling, a ridge of
+    TEMPER towards no change)."""
+    if not len(held):
+        return new
+
+    def loss(at: Float[np.ndarray, "2"]) -> float:
+        return float(log_loss(at[0] * held + at[1], label).sum() + 0.5 * TEMPER * ((at[0] - 1) ** 2 + at[1] ** 2))
+
+    stretch, move = minimize(loss, [1.0, 0.0]).x
+    return np.asarray(stretch * new + move)
 
 
 def _learn(
     panel: Panel, values: np.ndarray, run: np.ndarray, grid: np.ndarray, label: np.ndarray, new: np.ndarray, at: int
 ) -> tuple[tuple[int, ...], np.ndarray]:
-    """The chosen series and the probabilities of the runs `new` at grid step `at`."""
+    """The chosen series and the logits of the runs `new` at grid step `at`."""
     per_run = len(run) / len(np.unique(run))
 
     def common(runs: np.ndarray, steps: np.ndarray) -> np.ndarray:
@@ -102,7 +124,7 @@ def _learn(
     design = columns(run, grid)
     ridge = np.r_[penalty, np.full(design.shape[1] - len(penalty), 0.2 * per_run)]
     found = fit(design, label, ridge)
-    return tuple(map(int, chosen)), sigmoid(columns(new, np.full(len(new), at)) @ found)
+    return tuple(map(int, chosen)), columns(new, np.full(len(new), at)) @ found
 
 
 def when(

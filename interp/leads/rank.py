@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from interp.errors import InputError
+from interp.errors import InputError, unknown
 from interp.leads.board import Board, order
 from interp.leads.nulls import p_family, too_few
 from interp.leads.panel import Panel, choose_target, make_panel
@@ -67,6 +67,9 @@ def make_panels(table: pd.DataFrame, spec: Spec) -> tuple[list[Panel], list[str]
     """The panel of every task that has the target, and notes on the tasks that have not."""
     if "kind" not in table.attrs["given"]:
         raise InputError("the table has no column 'kind'; leads needs it to tell 'behaviour' from 'indicator'")
+    for name in spec.shuffled:
+        if name not in set(table["setting"]):
+            raise unknown("setting with shuffled labels", name, set(table["setting"]))
     panels, notes, refusal = [], [], InputError("no task in the table")
     for task in sorted(table["task"].unique()):
         try:

@@ -85,7 +85,7 @@ def score_rows(
             "brier": horizon.brier,
             "prevalence": horizon.prevalence,
         }
-        row |= _alarm_columns(own)
+        row |= _alarm_columns(own) | {"far_shuffled": _far_shuffled(panel, decisive(own), spec)}
         row |= {"concordance": survival.harrell, "concordance_uno": survival.uno, "concordance_within": survival.within}
         row |= gain_of[index]
         row |= half_of.get(index, {})
@@ -137,6 +137,12 @@ def _alarm_columns(alarms: dict[float, Alarm]) -> dict[str, Any]:
     out |= {"realised_far": chosen.realised, "far": chosen.rate, "rule": chosen.rule, "n_null": chosen.n_null}
     out["median_lead"] = float(np.median(chosen.leads)) if chosen.leads else np.nan
     return out
+
+
+def _far_shuffled(panel: Panel, alarm: Alarm, spec: Spec) -> float:
+    """Share of the runs trained on shuffled labels that alarm at any time: they have nothing to warn of."""
+    asked = np.isin(np.array(panel.settings)[panel.setting], spec.shuffled)
+    return float(np.isfinite(np.array(alarm.alarm_step)[asked]).mean()) if alarm.alarm_step and asked.any() else np.nan
 
 
 def _gain_columns(

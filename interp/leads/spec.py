@@ -35,6 +35,7 @@ class Spec:
     folds, permutations, shifts, bootstraps: how much is computed.
     baselines: measures that are trivial; the other behaviours of the task are too.
     indicators: the only ones to be scored (None: all).
+    shuffled: settings whose runs were trained on shuffled labels: an alarm in them warns of nothing.
     explore: the share of each setting's runs that belongs to the exploring part.
     """
 
@@ -55,6 +56,7 @@ class Spec:
     bootstraps: int = 2000
     baselines: tuple[str, ...] = BASELINES
     indicators: tuple[str, ...] | None = None
+    shuffled: tuple[str, ...] = ()
     explore: float = 0.5
     seed: int = 0
 
@@ -133,8 +135,8 @@ def _check(spec: Spec) -> None:
     for name in ("rates", "budget_shares"):
         if not getattr(spec, name) or not all(isinstance(x, float) and 0 < x < 1 for x in getattr(spec, name)):
             raise InputError(f"spec: {name} is {getattr(spec, name)!r}; expected shares between 0 and 1")
-    for name in ("baselines", "indicators"):
+    for name, what in {"baselines": "measures", "indicators": "measures", "shuffled": "settings"}.items():
         if not all(isinstance(x, str) for x in getattr(spec, name) or ()):
-            raise InputError(f"spec: {name} is {getattr(spec, name)!r}; expected names of measures")
+            raise InputError(f"spec: {name} is {getattr(spec, name)!r}; expected names of {what}")
     if spec.event not in ("before", "midpoint"):
         raise unknown("event of a spec", spec.event, ("before", "midpoint"))

@@ -108,10 +108,12 @@ def _ridge(columns: np.ndarray, goal: np.ndarray) -> tuple[float, np.ndarray, fl
 
 
 def radius(error: Float[np.ndarray, "run"], level: float) -> float:
-    """Half-width of a conformal interval: the ⌈level·(n + 1)⌉-th smallest |error| of n; infinite where n is too
-    small."""
-    k = int(np.ceil(level * (len(error) + 1) - 1e-9))
-    return float(np.sort(np.abs(error))[k - 1]) if k <= len(error) else np.inf
+    """Half-width of a conformal interval: of n errors the (level·(n + 1))-th smallest |error|, interpolated between its
+    neighbours, so that a further one is covered with probability `level` and not more; infinite where n is too small."""
+    place = level * (len(error) + 1) - 1
+    if place > len(error) - 1 + 1e-9:
+        return np.inf
+    return float(np.interp(place, np.arange(len(error)), np.sort(np.abs(error))))
 
 
 def _coverage(error: np.ndarray, fold: np.ndarray, level: float) -> float:
