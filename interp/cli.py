@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.command != "circuit"
         ):  # these work in processes, one thread each; threads of their own would only collide
             os.environ.setdefault("OMP_NUM_THREADS", "1")
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
         return _command(args.command)(args)
     except InputError as error:
         print(f"interp: {error}", file=sys.stderr)
@@ -48,6 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterp: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"interp: {message}", file=sys.stderr)
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
@@ -81,6 +87,7 @@ def _parser() -> tuple[_Parser, list[str]]:
         "--shard", default="0/1", help="i/n: measure only each n-th checkpoint from the i-th on (job arrays)"
     )
     run.add_argument("--dask", metavar="ADDRESS", help="measure on the Dask cluster with this scheduler")
+    run.add_argument("--disk-budget", type=float, metavar="GB", help="room for checkpoints fetched from a hub")
     run.add_argument("--no-report", action="store_true", help="leave the report for `interp report`")
 
     status = sub.add_parser("status", help="what a run has measured, what is missing, what failed")

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 def do_run(args: argparse.Namespace) -> int:
     """interp run EXPERIMENT.yaml"""
-    from interp.config import load_experiment
+    from interp.config import checked_budget, load_experiment
     from interp.sweep import run_experiment
 
     experiment = load_experiment(args.experiment)
     if args.device:
         experiment = replace(experiment, device=args.device)
+    if args.disk_budget is not None:
+        experiment = replace(experiment, disk_budget_gb=checked_budget(args.disk_budget, "--disk-budget"))
     out = Path(args.out or Path("runs") / experiment.name)
     executor = _dask(args.dask) if args.dask else None
     shard = _shard(args.shard)

@@ -108,14 +108,15 @@ def parse_experiment(data: Any, *, where: str = "experiment", base: Path = Path(
         circuits=CircuitSpec(**_checked(top["circuits"], CircuitSpec, f"{where}: circuits"))
         if top.get("circuits")
         else None,
-        disk_budget_gb=_budget(top.get("disk_budget_gb"), where),
+        disk_budget_gb=checked_budget(top.get("disk_budget_gb"), f"{where}: disk_budget_gb"),
         **{key: top[key] for key in ("device", "dtype", "seed") if key in top},
     )
 
 
-def _budget(value: Any, where: str) -> float | None:
+def checked_budget(value: Any, where: str) -> float | None:
+    """A disk budget in gigabytes, or None for none."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
-        raise InputError(f"{where}: disk_budget_gb is {value!r}; expected a number of gigabytes above 0")
+        raise InputError(f"{where} is {value!r}; expected a number of gigabytes above 0")
     return value
 
 

@@ -213,7 +213,8 @@ def _chosen(stored: Sequence[CheckpointRef], spec: FamilySpec) -> list[Checkpoin
 
 
 def _n_params(ref: CheckpointRef) -> int:
-    return int(ref.manifest.get("n_params") or 0)
+    """As its manifest or card says, else as its files do."""
+    return int(ref.manifest.get("n_params") or sum(map(n_values, weight_files(ref))))
 
 
 def _run_params(run: PlannedRun) -> int:

@@ -17,6 +17,12 @@ from typing import Any
 from interp.errors import InputError, nearest, unknown
 
 _NOUN = {"tasks": "task", "indicators": "measure", "circuits": "circuit method"}
+_BESIDE = {
+    "indicators": ("continuations.py", "evaluate.py", "scoring.py"),
+    "circuits": ("metrics.py",),
+    "circuits.formation": ("circuits/testing/*.py",),
+}
+"""Files outside of a kind's folder that its results depend on."""
 
 
 @cache
@@ -55,10 +61,14 @@ def load(kind: str, name: str) -> Any:
 
 @cache
 def source_version(kind: str, name: str) -> str:
-    """A digest of the code that defines the plug-in and of its folder's helpers: other code's results are not reused."""
-    helpers = [] if ":" in name else sorted(_folder(kind).glob("_*.py"))
+    """A digest of the code that defines the plug-in and of what its kind builds on: other code's results are not reused."""
+    helpers = [] if ":" in name else [*sorted(_folder(kind).glob("_*.py")), *_beside(kind)]
     source = inspect.getsource(module(kind, name)) + "".join(helper.read_text() for helper in helpers)
     return sha256(source.encode()).hexdigest()[:16]
+
+
+def _beside(kind: str) -> list[Path]:
+    return [file for pattern in _BESIDE.get(kind, ()) for file in sorted(Path(__file__).parent.glob(pattern))]
 
 
 def _folder(kind: str) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from interp import store
 from interp.errors import InputError, nearest
 from interp.harness import read_harness as read_harness
 
@@ -101,6 +102,8 @@ def _read(path: Path) -> pd.DataFrame:
         raise InputError(f"no table at {str(path)!r}{nearest(path.name, (p.name for p in siblings))}")
     if path.is_dir():
         shards = sorted((path / "shards").glob("*.parquet"))
+        if shards and (path / "plan.json").is_file():
+            return store.read(path)
         if shards:
             parts = [part for part in map(_parquet, shards) if len(part)]
             return pd.concat(parts, ignore_index=True).drop_duplicates() if parts else _parquet(shards[0])

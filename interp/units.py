@@ -138,12 +138,13 @@ def _reference(experiment: Experiment, root: str | Path | None) -> CheckpointRef
 
 
 def _pinned(refs: list[CheckpointRef]) -> list[CheckpointRef]:
-    """With the digests of the weights, also of those that are on a hub."""
+    """With the digests of the weights, also of those in folders of one's own and on a hub."""
     if all(ref.sha256 is not None for ref in refs):
         return refs
+    from interp.families.folder import digested
     from interp.families.hub import pinned
 
-    return pinned(refs)
+    return pinned([digested(ref) for ref in refs])
 
 
 def _grow(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> str:

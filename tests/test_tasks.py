@@ -387,3 +387,64 @@ def test_inputs_repeat_the_targets_before_them(case: tuple[Task, dict]) -> None:
             batch.tokens[:, 1:] != made.vocab.index("<pad>") if "<pad>" in made.vocab else True
         )
         assert torch.equal(batch.targets[:, :-1][scored], batch.tokens[:, 1:][scored])
+
+
+def test_the_corruption_touches_what_the_answer_reads(case: tuple[Task, dict]) -> None:
+    """The first answer token looks elsewhere in the corrupt prompt, or finds another token there."""
+    made, _ = case
+    if "required" not in made.extras:
+        pytest.skip("the skill does not say what it reads")
+    prompts, rows = made.prompts(30, rng=rng(4)), torch.arange(30)
+    at = torch.tensor(lengths(prompts)) - 1
+    clean, corrupt = (made.extras["required"](tokens)[rows, at] for tokens in (prompts.clean, prompts.corrupt))
+    assert clean.any(1).all()
+    other_token = (clean & (prompts.clean != prompts.corrupt)).any(1)
+    assert (other_token | (clean != corrupt).any(1)).all()
+
+
+def test_subtasks_are_as_frequent_as_zipf_says() -> None:
+    made, n = task("multitask_parity", n_tasks=5, n_bits=8, subset_size=2, exponent=1.4), 20_000
+    expected = torch.tensor([(i + 1) ** -1.4 for i in range(5)], dtype=torch.float64)
+    expected /= expected.sum()
+    assert made.extras["frequencies"] == pytest.approx(expected.tolist())
+    for tokens in (made.batch(n, rng=rng(1)).tokens, made.prompts(n, rng=rng(2)).clean):
+        found = made.extras["groups"](tokens)["subtask"].bincount(minlength=5).double() / n
+        assert ((found - expected).abs() < 4.5 * (expected * (1 - expected) / n).sqrt()).all()
+
+
+@pytest.mark.parametrize("subtask", [0, 3])
+def test_prompts_of_one_subtask(subtask: int) -> None:
+    made = task("multitask_parity", n_tasks=5, n_bits=8, subset_size=2)
+    prompts = made.extras["subtask_prompts"](40, subtask=subtask, rng=rng(1))
+    assert (made.extras["groups"](prompts.clean)["subtask"] == subtask).all()
+    bits = prompts.clean[:, 1:-1][:, list(made.extras["subsets"][subtask])]
+    assert torch.equal(bits.sum(1) % 2, prompts.answer)
+    assert len(set(made.extras["subsets"])) == 5
+
+
+@pytest.mark.parametrize("split", ["ordered", "unordered"])
+@pytest.mark.parametrize("name", ["modular_addition", "modular_multiplication"])
+def test_a_mirrored_pair_is_on_the_same_side_where_the_split_says_so(name: str, split: str) -> None:
+    parts = task(name, p=11, train_fraction=0.5, split=split).splits(3)
+    train, test = ({(a, b) for a, b, _ in parts[part].tokens.tolist()} for part in ("train", "test"))
+    assert len(train) + len(test) == 121
+    given_away = {(b, a) for a, b in test} & train
+    assert bool(given_away) == (split == "ordered")
+
+
+def test_shuffled_labels_are_the_same_answers_elsewhere() -> None:
+    plain, shuffled = (task("modular_addition", p=11, train_fraction=0.5, shuffle_labels=s) for s in (False, True))
+    answers = {}
+    for made in (plain, shuffled):
+        parts = made.splits(0).values()
+        answers[made is shuffled] = {
+            tuple(row): int(reply[-1])
+            for part in parts
+            for row, reply in zip(part.tokens.tolist(), part.targets, strict=True)
+        }
+    assert Counter(answers[False].values()) == Counter(answers[True].values())
+    agree = sum(answers[False][pair] == answers[True][pair] for pair in answers[False])
+    assert agree < 30  # of 121, where chance says 11
+    prompts = shuffled.prompts(30, rng=rng(1))
+    assert [answers[True][tuple(row)] for row in prompts.clean.tolist()] == prompts.answer.tolist()
+    assert [answers[True][tuple(row)] for row in prompts.corrupt.tolist()] == prompts.wrong.tolist()

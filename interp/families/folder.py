@@ -3,12 +3,15 @@ checkpoint."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from interp.errors import InputError
 from interp.families.store import CONFIG, MANIFEST, WEIGHTS, read_json, read_manifest
+from interp.families.weights import digest
 from interp.types import CheckpointRef
 
 STEP_FOLDER = re.compile(r"(?:checkpoint|step|global_step)[-_]?(\d+)")
@@ -40,6 +43,24 @@ def folder_checkpoints(folder: Path) -> list[CheckpointRef]:
         twice = next(step for step in steps if steps.count(step) > 1)
         raise InputError(f"{folder} holds step {twice} more than once")
     return found
+
+
+def digested(ref: CheckpointRef) -> CheckpointRef:
+    """The reference with a digest of its weight files and configuration, where it is a folder that names none."""
+    if ref.sha256 is not None or ref.path is None:
+        return ref
+    parts = [digest(path) for path in (*weight_files(ref), ref.path / CONFIG)]
+    return replace(ref, sha256=hashlib.sha256("".join(parts).encode()).hexdigest())
+
+
+def weight_files(ref: CheckpointRef) -> list[Path]:
+    """The files in a checkpoint's folder that hold its weights."""
+    if ref.path is None:
+        return []
+    file = ref.manifest.get("source", {}).get("file")
+    if file is not None:
+        return [ref.path / file]
+    return sorted(ref.path.glob("*.safetensors")) or sorted(ref.path.glob("pytorch_model*.bin"))
 
 
 def _step_folders(folder: Path) -> Iterator[CheckpointRef]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _INERT = """
-    _name_or_path transformers_version torch_dtype dtype model_type architectures architecture use_cache
+    _name_or_path _model_name_or_path transformers_version torch_dtype dtype model_type architectures architecture use_cache
     task_specific_params finetuning_task problem_type id2label label2id num_labels return_dict
     output_attentions output_hidden_states output_past torchscript is_encoder_decoder
     cross_attention_hidden_size add_cross_attention tie_encoder_decoder bos_token_id eos_token_id pad_token_id

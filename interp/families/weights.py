@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +30,24 @@ def is_whole(path: Path) -> bool:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
+    """sha256 of a file, in hexadecimal; computed once while its size and time of change stay the same."""
+    known = path.stat()
+    return _digest(path, known.st_size, known.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def n_values(path: Path) -> int:
+    """How many numbers a safetensors file holds; 0 for another or damaged file. Reads the header only."""
+    if not is_whole(path):
+        return 0
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
 def read_safetensors(path: Path, *, sha256: str | None = None) -> dict[str, Tensor]:

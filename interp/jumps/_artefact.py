@@ -27,6 +27,8 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
     "accuracy": _CONTINUOUS,
     "acc_norm": _CONTINUOUS,
     "token_accuracy": _CONTINUOUS,
+    "digit_accuracy": ("digit_loss",),
+    "group_accuracy": ("group_loss",),
 }
 # Measures that fall as the model gets better; -log-likelihoods per answer among them are those of LOGARITHMS.
 FALLING = ("ppl", "perplexity", "loss", "nll", "brier", "rmse", "edit_distance")

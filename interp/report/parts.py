@@ -19,34 +19,38 @@ from interp.report.section import Material, Section, caption, figure_html, secti
 
 MAX_PARTS = 24
 MAX_RUNS = 8
-KEYS = ["run", "task", "measure", "component", "position"]
 
 
-def parts_data(table: Any, jumps: Any = None) -> pd.DataFrame:
-    """The data of `parts_figure`: task, measure, part, run, setting, seed, step, value, and the interval of the
-    curve's first jump (NaN without one).
+def parts_data(table: Any) -> pd.DataFrame:
+    """The curves of `parts_figure`: task, measure, part, run, setting, seed, step, value, unit.
 
     A part is a component or a position of a behaviour measure: `subtask3`, or `token 2` for the answer's third token.
     """
     table = as_table(table)
     rows = table[(table["kind"] == "behaviour") & ((table["component"] != "") | (table["position"] != ""))]
-    rows = rows[[*KEYS, "setting", "seed", "step", "value", "unit"]]
-    events = jump_frame(jumps)
-    events = events[events["kind"].isin(EVENT_KINDS) & (events["run"] != "")].sort_values("step_before")
-    first = events.drop_duplicates(KEYS)[[*KEYS, "step_before", "step_after"]]
-    found = rows.merge(first, on=KEYS, how="left")
-    found["part"] = [_part(row.component, row.position) for row in rows_of(found)]
-    return found.drop(columns=["component", "position"]).sort_values(["task", "measure", "run", "part", "step"])
+    found = rows[["task", "measure", "run", "setting", "seed", "step", "value", "unit"]]
+    found = found.assign(part=[_part(row.component, row.position) for row in rows_of(rows)])
+    return found.sort_values(["task", "measure", "run", "part", "step"], ignore_index=True)
+
+
+def parts_jumps(jumps: Any) -> pd.DataFrame:
+    """The jumps of the parts: task, measure, part, run, kind, step_before, step_after; several a curve where it has
+    them."""
+    rows = jump_frame(jumps)
+    rows = rows[rows["kind"].isin(EVENT_KINDS) & (rows["run"] != "")]
+    rows = rows[(rows["component"] != "") | (rows["position"] != "")]
+    found = rows[["task", "measure", "run", "kind", "step_before", "step_after"]]
+    return found.assign(part=[_part(row.component, row.position) for row in rows_of(rows)])
 
 
 def parts_figure(table: Any, jumps: Any = None) -> go.Figure:
     """Above: each part's curves over training steps (log axis), one colour a part, one line a run, with a selector of
-    task and measure. Below: one row a part, with a bar for each run from the last checkpoint before the part's first
-    jump to the first one after.
+    task and measure. Below: one row a part, with a bar for each of its jumps in each run, from the last checkpoint
+    before to the first one after; runs stand one above the other.
 
     At most 24 parts and 8 runs (an even choice of them) are drawn.
     """
-    data = parts_data(table, jumps)
+    data, events = parts_data(table), parts_jumps(jumps)
     data = data[data["run"].isin(_even(sorted(data["run"].unique()), MAX_RUNS))]
     curves = _ordered(data)
     zero = style.zero_place(data["step"])
@@ -56,7 +60,8 @@ def parts_figure(table: Any, jumps: Any = None) -> go.Figure:
     for place, (task, measure) in enumerate(curves):
         chosen = data[(data["task"] == task) & (data["measure"] == measure)]
         parts = _even(sorted(chosen["part"].unique(), key=_in_order), MAX_PARTS)
-        for trace, row in _traces(chosen, parts, zero):
+        own = events[(events["task"] == task) & (events["measure"] == measure)]
+        for trace, row in _traces(chosen, own, parts, zero):
             figure.add_trace(trace.update(visible=place == 0), row=row, col=1)
             owners.append(place)
         buttons.append((f"{task}: {style.pretty(measure)}", _axes(chosen, parts)))
@@ -79,19 +84,24 @@ def parts_figure(table: Any, jumps: Any = None) -> go.Figure:
 
 def parts_section(material: Material) -> Section | str:
     """The section of the page, or why there is none."""
-    data = parts_data(material.table, material.jumps)
+    data = parts_data(material.table)
     if not data["value"].notna().any():
         return "no behaviour was measured by digit, sub-task or group"
     text = (
-        "One colour a part (a token of the answer, a sub-task, a group of prompts), one line a run. Below, each part's "
-        "first jump in each run, from the last checkpoint under 10 % of the rise to the first over 90 %: parts that "
-        "jump at times of their own stand side by side, not above each other."
+        "One colour a part (a token of the answer, a sub-task, a group of prompts), one line a run. Below, one row a "
+        "part with its jumps in each run, from the last checkpoint under 10 % of the rise to the first over 90 %: "
+        "parts that jump at times of their own have their bars side by side, not above each other."
     )
     if data["run"].nunique() > MAX_RUNS:
         text += f" {MAX_RUNS} of the {data['run'].nunique()} runs are drawn, evenly chosen."
     figure = parts_figure(material.table, material.jumps)
     return section(
-        "parts", "Parts", "Behaviour part by part", caption(text) + figure_html("fig-parts", figure), parts=data
+        "parts",
+        "Parts",
+        "Behaviour part by part",
+        caption(text) + figure_html("fig-parts", figure),
+        parts=data,
+        part_jumps=parts_jumps(material.jumps),
     )
 
 
@@ -118,7 +128,7 @@ def _ordered(data: pd.DataFrame) -> list[tuple[str, str]]:
     )
 
 
-def _traces(data: pd.DataFrame, parts: list[str], zero: float) -> list[tuple[go.Scatter, int]]:
+def _traces(data: pd.DataFrame, events: pd.DataFrame, parts: list[str], zero: float) -> list[tuple[go.Scatter, int]]:
     """Two traces a part: its curves, and its jump intervals in the row of the part."""
     runs = sorted(data["run"].unique())
     traces = []
@@ -132,9 +142,9 @@ def _traces(data: pd.DataFrame, parts: list[str], zero: float) -> list[tuple[go.
             x += [*style.placed(curve["step"].to_numpy(float), zero), np.nan]
             y += [*curve["value"], np.nan]
             text += [f"{part}, {run}<br>step {style.number(step)}" for step in curve["step"]] + [""]
-            ends = curve[["step_before", "step_after"]].drop_duplicates().dropna().to_numpy(float)
-            for before, after in ends:
-                note = f"{part}, {run}<br>between steps {style.number(before)} and {style.number(after)}"
+            for event in rows_of(events[(events["run"] == run) & (events["part"] == part)]):
+                before, after = event.step_before, event.step_after
+                note = f"{part}, {run}<br>{event.kind} between steps {style.number(before)} and {style.number(after)}"
                 height = len(parts) - 1 - place + 0.5 * (0.5 - (number + 0.5) / len(runs))
                 bars["x"] += [*style.placed([before, after], zero), None]
                 bars["y"] += [height, height, None]
@@ -173,5 +183,5 @@ def _axes(data: pd.DataFrame, parts: list[str]) -> dict[str, Any]:
         "yaxis2.range": [-0.6, len(parts) - 0.4],
         "yaxis2.tickvals": list(range(len(parts)))[::-1],
         "yaxis2.ticktext": parts,
-        "yaxis2.title.text": "first jump, by run",
+        "yaxis2.title.text": "jumps, by run",
     }

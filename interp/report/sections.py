@@ -20,6 +20,7 @@ from interp.report.jump_step import jump_step_data, jump_step_figure
 from interp.report.leads import board_dict
 from interp.report.leads_section import leads_section
 from interp.report.outcomes import behaviour, jump_frame, run_styles
+from interp.report.parts import parts_section
 from interp.report.rows import rows_of
 from interp.report.section import Material, Section, caption, figure_html, section
 from interp.report.sources import as_yaml
@@ -31,6 +32,7 @@ def sections(material: Material) -> tuple[list[Section], list[tuple[str, str]]]:
     """The sections that the data allow, and (title, reason) of those left out."""
     rooms: dict[str, Callable[[Material], Section | str]] = {
         "Behaviour over training": _behaviour,
+        "Behaviour part by part": parts_section,
         "Indicators aligned on the jump": _aligned,
         "The circuit forming, component by component": _heatmap,
         "When runs jump": _jump_step,
@@ -208,7 +210,7 @@ def _jumps(material: Material) -> Section | str:
     frame = jump_frame(material.jumps)
     if frame.empty:
         return material.reasons.get("jumps", "no jump has been looked for")
-    measures = set(behaviour(material.table)["measure"])
+    measures = set(material.table.loc[material.table["kind"] == "behaviour", "measure"])
     part = frame[frame["measure"].isin(measures)]
     events = int(part["kind"].isin(["abrupt", "gradual"]).sum())
     text = (

@@ -42,7 +42,7 @@ def read_source(source: str | Path | pd.DataFrame) -> Source:
     if not (path / "shards").is_dir():
         about = {"source": path.name, **({"sha256": _digest(path)} if path.is_file() else {})}
         return Source(name=path.stem, table=read_table(path), provenance=about)
-    table = read_table(store.read(path) if (path / "plan.json").is_file() else path)
+    table = read_table(path)
     return Source(
         name=path.resolve().name,
         table=table,

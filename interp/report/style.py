@@ -146,7 +146,7 @@ def percent(value: float | None) -> str:
 
 def is_share(measure: str) -> bool:
     """Whether a measure is a share of examples, shown in per cent."""
-    return measure in {"exact_match", "accuracy", "acc", "exact", "top1", "train_accuracy", "test_accuracy", "acc_norm"}
+    return measure in {"exact", "exact_match", "acc", "acc_norm", "top1"} or measure.endswith("accuracy")
 
 
 def pretty(name: str) -> str:

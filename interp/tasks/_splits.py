@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 N_SAMPLE = 1024
-"""Examples in each split of a skill whose examples are drawn."""
+"""Examples in each split of a skill whose examples are drawn; fewer where each is scored at many positions."""
 
 _MIX = (-0x61C8864680B583EB, -0x40A7B892E31B1A47)
 
@@ -85,15 +85,15 @@ def fill(n: int, draw: Callable[[int], tuple[Tensor, ...]], *, what: str) -> tup
     raise InputError(f"{what}: no example fits these parameters ({missing} of {n} could not be drawn)")
 
 
-def drawn(draw: Callable[..., Batch], *, what: str) -> dict[str, Any]:
+def drawn(draw: Callable[..., Batch], *, what: str, n_sample: int = N_SAMPLE) -> dict[str, Any]:
     """`splits` and `batch` of a Task whose examples come from `draw(n, rng=, seed=, split=)`.
 
-    Each split is a sample of N_SAMPLE examples from the seed's own stream, "train" or "test".
+    Each split is a sample of `n_sample` examples from the seed's own stream, "train" or "test".
     """
 
     def splits(seed: int) -> dict[str, Batch]:
         return {
-            name: draw(N_SAMPLE, rng=generator(seed, what, name), seed=seed, split=name) for name in ("train", "test")
+            name: draw(n_sample, rng=generator(seed, what, name), seed=seed, split=name) for name in ("train", "test")
         }
 
     def batch(n: int | None, *, rng: Generator, seed: int = 0) -> Batch:

@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING
 import torch
 
 from interp.tasks import _check
+from interp.tasks._language import words
 from interp.tasks._positions import after_earlier_occurrences
 from interp.tasks._splits import drawn
+from interp.tasks._text import Texts
 from interp.types import Batch, Prompts, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Int
     from torch import Generator, Tensor
+
+WORDS = words(
+    "apple bank bear bird boat bone book bridge cake car cat chair cloud coin corn cow cup desk dog door dream drum "
+    "farm field fire fish floor flower gate glass gold grass hand hat hill horse house island key king lake lamp leaf "
+    "moon mouse night ocean paper park pen pipe queen rain ring river road rock roof rose salt school ship snow star"
+)
+"""What the first 64 tokens of the own vocabulary are called in text: words of one token under common tokenizers."""
 
 
 def induction(*, vocab_size: int = 64, length: int = 48, min_period: int = 8, max_period: int = 24) -> Task:
@@ -26,7 +35,7 @@ def induction(*, vocab_size: int = 64, length: int = 48, min_period: int = 8, ma
 
     The corrupt prompt exchanges two tokens of the pattern, A (the last token) and another one, everywhere but at the
     last position: the same tokens are there, the query is the same, only what came after A is different. `wrong` is
-        that token.
+        that token. As text, a list of words (of at most 64 different ones), each with the space before it.
     """
     _check.whole("induction", "min_period", min_period, low=3)
     _check.whole("induction", "max_period", max_period, low=min_period)
@@ -58,6 +67,14 @@ def induction(*, vocab_size: int = 64, length: int = 48, min_period: int = 8, ma
         wrong = exchanged.gather(1, (other + 1) % period).squeeze(1)
         return Prompts(clean=clean[:, :length].contiguous(), corrupt=corrupt, answer=clean[:, length], wrong=wrong)
 
+    def texts(n: int, *, rng: Generator, seed: int = 0, split: str = "test") -> Texts:
+        pairs = prompts(n, rng=rng)
+        lists = (pairs.clean, pairs.corrupt, pairs.answer[:, None], pairs.wrong[:, None])
+        clean, corrupt, answer, wrong = (
+            tuple("".join(f" {WORDS[token]}" for token in row) for row in part.tolist()) for part in lists
+        )
+        return Texts(clean=clean, corrupt=corrupt, answer=answer, wrong=wrong)
+
     return Task(
         name="induction",
         params={"vocab_size": vocab_size, "length": length, "min_period": min_period, "max_period": max_period},
@@ -66,5 +83,5 @@ def induction(*, vocab_size: int = 64, length: int = 48, min_period: int = 8, ma
         chance=1 / vocab_size,
         prompts=prompts,
         **drawn(draw, what="induction"),
-        extras={"required": after_earlier_occurrences},
+        extras={"required": after_earlier_occurrences, **({"texts": texts} if vocab_size <= len(WORDS) else {})},
     )

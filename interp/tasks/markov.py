@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 
+N_SAMPLE = 256
+"""Sequences in each split: every one is scored at all its positions."""
+
+
 def markov(*, n_states: int = 3, length: int = 100, alpha: float = 1.0) -> Task:
     """Sequences of `length` states; every position predicts the next state.
 
     Prompts: the answer is the most probable next state under the bigram reference, where it is unique. The corrupt
-        prompt has
-    another last state, with another answer: state frequencies are as good as equal, and only a bigram predictor tells
-        them apart.
+    prompt has another last state, with another answer: state frequencies are as good as equal, and only a bigram
+    predictor tells them apart.
 
     extras["references"](tokens) gives the "uniform", "unigram" and "bigram" predictions, Float[prompt, pos, vocab]
     each.
@@ -64,7 +67,7 @@ def markov(*, n_states: int = 3, length: int = 100, alpha: float = 1.0) -> Task:
         n_ctx=length,
         chance=1 / n_states,
         prompts=prompts,
-        **drawn(draw, what="markov"),
+        **drawn(draw, what="markov", n_sample=N_SAMPLE),
         extras={
             "references": lambda tokens: references(tokens, n_states=n_states, alpha=alpha),
             "required": after_earlier_occurrences,

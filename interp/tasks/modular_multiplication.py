@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from interp.tasks._modular import modular_task
@@ -16,10 +14,10 @@ def modular_multiplication(*, p: int = 113, train_fraction: float = 0.3, split: 
     Chance is the share of pairs whose product is 0 mod p, the commonest answer: (2p − 1) / p² for a prime p.
 
     Args:
-        p: the modulus, at least 3.
+        p: the modulus, at least 2.
         train_fraction: share of the inputs (ordered) or of the unordered pairs that may be learned from, in (0, 1).
         split: "ordered" or "unordered" pairs are dealt to training and test; with ordered ones, (b, a) gives (a, b)
             away.
     """
-    made = modular_task("modular_multiplication", torch.mul, p=p, train_fraction=train_fraction, split=split)
-    return replace(made, params={**made.params, "split": split})
+    params = {"p": p, "train_fraction": train_fraction, "split": split}
+    return modular_task("modular_multiplication", torch.mul, params=params)

@@ -12,7 +12,7 @@ def modular_subtraction(*, p: int = 113, train_fraction: float = 0.3) -> Task:
     """Subtraction modulo p over all ordered pairs. Chance is 1 / p. The corrupt prompt has another a, b and answer.
 
     Args:
-        p: the modulus, at least 3.
+        p: the modulus, at least 2.
         train_fraction: share of the p² pairs that may be learned from, in (0, 1).
     """
-    return modular_task("modular_subtraction", torch.sub, p=p, train_fraction=train_fraction)
+    return modular_task("modular_subtraction", torch.sub, params={"p": p, "train_fraction": train_fraction})

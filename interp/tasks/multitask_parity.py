@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from interp.seeds import derive
 from interp.tasks import _check
-from interp.tasks._parity import flip_one, parity, secret_subsets
-from interp.tasks._splits import drawn, fill, held_out, sequences
+from interp.tasks._parity import draw_bits, flip_one, parity, secret_subsets
+from interp.tasks._splits import drawn, sequences
 from interp.types import Batch, Prompts, Task
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def multitask_parity(
     """Sub-task i (from 0) has frequency proportional to (i + 1)^−exponent; the sequence is its token, the bits and "=".
 
     secret: the seed of the choice of the subsets, all different, which are `extras["subsets"]`. test_fraction: share
-    of the inputs kept for testing. The corrupt prompt flips one bit of the sub-task's subset. Chance is 1/2.
+    of each sub-task's inputs kept for testing. The corrupt prompt flips one bit of the sub-task's subset. Chance is 1/2.
     extras["groups"](tokens): {"subtask": Int[prompt]}; extras["frequencies"]; `extras["subtask_prompts"](n, subtask=,
     rng=)` gives prompts of one sub-task, the ordinary ones mix them at their frequencies.
     """
@@ -52,17 +53,17 @@ def multitask_parity(
     def ask(subtask: Int[Tensor, "prompt"], bits: Int[Tensor, "prompt bit"]) -> Int[Tensor, "prompt pos"]:
         return torch.cat([3 + subtask[:, None], bits, torch.full_like(bits[:, :1], 2)], dim=1)
 
-    def inputs(n: int, rng: Generator, seed: int, split: str, subtask: int | None = None) -> tuple[Tensor, ...]:
-        def fit(m: int) -> tuple[Tensor, ...]:
-            which = (
-                torch.full((m,), subtask) if subtask is not None else frequencies.multinomial(m, True, generator=rng)
-            )
-            bits = torch.randint(2, (m, n_bits), generator=rng)
-            key = torch.cat([which[:, None], bits], dim=1)
-            keep = held_out(key, seed=seed, fraction=test_fraction) == (split == "test")
-            return which[keep], bits[keep]
-
-        return fill(n, fit, what=name)
+    def inputs(n: int, rng: Generator, seed: int, split: str, subtask: int | None = None) -> tuple[Tensor, Tensor]:
+        """The sub-task is chosen before its bits, so that its frequency is the same on both sides of the split."""
+        which = torch.full((n,), subtask) if subtask is not None else frequencies.multinomial(n, True, generator=rng)
+        bits = torch.empty(n, n_bits, dtype=torch.long)
+        for one in which.unique().tolist():
+            own = which == one
+            bits[own] = draw_bits(
+                int(own.sum()), n_bits=n_bits, rng=rng, seed=derive(seed, "subtask", one), split=split,
+                fraction=test_fraction, what=name,
+            )  # fmt: skip
+        return which, bits
 
     def draw(n: int, *, rng: Generator, seed: int, split: str) -> Batch:
         subtask, bits = inputs(n, rng, seed, split)

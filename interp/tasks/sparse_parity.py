@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from interp.tasks import _check
-from interp.tasks._parity import ENUMERABLE, flip_one, parity, secret_subsets
+from interp.tasks._parity import ENUMERABLE, draw_bits, every_input, flip_one, listed_test, parity, secret_subsets
 from interp.tasks._positions import fixed
-from interp.tasks._splits import drawn, enumerated, fill, held_out, sequences, share_held_out
+from interp.tasks._splits import drawn, enumerated, sequences
 from interp.types import Batch, Prompts, Task
 
 if TYPE_CHECKING:
@@ -39,22 +39,8 @@ def sparse_parity(*, n_bits: int = 20, subset_size: int = 3, secret: int = 0, te
     def answered(bits: Int[Tensor, "prompt bit"]) -> Batch:
         return sequences(ask(bits), parity(bits, subset.expand(len(bits), -1))[:, None])
 
-    is_listed = 2**n_bits <= ENUMERABLE
-    every = torch.arange(2**n_bits if is_listed else 0)[:, None] >> torch.arange(n_bits) & 1
-
-    def listed_test(seed: int) -> Bool[Tensor, "input"]:
-        return share_held_out(every, seed=seed, fraction=test_fraction)
-
     def inputs(n: int, rng: Generator, seed: int, split: str) -> Int[Tensor, "prompt bit"]:
-        if is_listed:
-            rows = (listed_test(seed) == (split == "test")).nonzero()[:, 0]
-            return every[rows[torch.randint(len(rows), (n,), generator=rng)]]
-
-        def fit(m: int) -> tuple[Tensor, ...]:
-            bits = torch.randint(2, (m, n_bits), generator=rng)
-            return (bits[held_out(bits, seed=seed, fraction=test_fraction) == (split == "test")],)
-
-        return fill(n, fit, what=name)[0]
+        return draw_bits(n, n_bits=n_bits, rng=rng, seed=seed, split=split, fraction=test_fraction, what=name)
 
     def draw(n: int, *, rng: Generator, seed: int, split: str) -> Batch:
         return answered(inputs(n, rng, seed, split))
@@ -68,7 +54,11 @@ def sparse_parity(*, n_bits: int = 20, subset_size: int = 3, secret: int = 0, te
     def required(tokens: Int[Tensor, "prompt pos"]) -> Bool[Tensor, "prompt query key"]:
         return fixed(tokens, [(n_bits, subset[0].tolist())])
 
-    parts = enumerated(answered(every), listed_test) if is_listed else drawn(draw, what=name)
+    if 2**n_bits <= ENUMERABLE:
+        in_test = lambda seed: listed_test(n_bits, seed=seed, fraction=test_fraction)  # noqa: E731
+        parts = enumerated(answered(every_input(n_bits)), in_test)
+    else:
+        parts = drawn(draw, what=name)
     return Task(
         name=name,
         params={"n_bits": n_bits, "subset_size": subset_size, "secret": secret, "test_fraction": test_fraction},

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from interp.circuits._attribution import choose, pair_of
+from interp.circuits._between import edges_between
 from interp.circuits._circuit import Circuit
 from interp.circuits._find import find_circuit
 from interp.circuits._graph import edge_mask
 from interp.circuits._masked import masked_values
-from interp.circuits._between import edges_between
 from interp.circuits.formation.roles import role_scores
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.circuits.testing.size import GRID, smallest_faithful
