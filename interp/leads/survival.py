@@ -22,9 +22,11 @@ class Survival:
 
 
 def bins(panel: Panel, spec: Spec) -> Float[np.ndarray, "edge"]:
-    """Edges of the time bins: the budget divided by powers of √h, down to the first checkpoint."""
+    """Edges of the time bins: the budget divided by powers of √h, down to the first checkpoint; one bin where that is
+    step 0, the only one."""
     end, ratio = panel.budget.max(), np.sqrt(spec.horizon)
-    count = int(np.floor(np.log(end / panel.step[0]) / np.log(ratio) + 1e-9))
+    first = panel.step[0] if panel.step[0] > 0 else end
+    count = int(np.floor(np.log(end / first) / np.log(ratio) + 1e-9)) if end > 0 else 1
     return end / ratio ** np.arange(max(count, 1), -1, -1)
 
 
