@@ -162,6 +162,15 @@ def test_the_hockey_stick_over_size():
     assert before.kind == "none"
 
 
+def test_models_of_different_sizes_have_errors_of_their_own():
+    """A slow climb that checkpoints of one run might drift through is a change over size; white noise rarely is one."""
+    climb, _ = sizes([-9.2, -7.3, -6.6, -5.3, -3.4, -0.7, 0, 0], "log_prob")
+    assert find_jumps(climb, over="size", measures=["log_prob"])[0].kind == "gradual"
+    drawn = np.random.default_rng(5).uniform(0.2, 0.8, (200, 8))
+    p = [onset(range(1, 9), values, measure="accuracy", limits=Limits(dependent=False)).p_value for values in drawn]
+    assert np.mean(np.array(p) <= 0.05) <= 0.08
+
+
 def test_over_size_an_exact_match_of_a_smooth_loss_is_an_artefact():
     smooth = np.linspace(-1.6, -0.02, 10)
     exact, _ = sizes(np.exp(8 * smooth))

@@ -47,7 +47,8 @@ def find_jumps(
         judged as logarithms.
     max_width, max_checkpoints: a rise is abrupt when 10-90 % of it takes at most so many decades of steps, or
         so many intervals.
-    level: significance level of "something changes" against serially dependent noise, a curve.
+    level: significance level of "something changes" against noise, a curve: serially dependent over steps, white over
+        sizes, whose models were trained apart.
     over: "step", or "size": final values against `n_params` (at `step`, or at the last step that all sizes share).
     companions: continuous measures for each discontinuous one, in order of preference, beside the built-in ones.
     detector: a file of `interp/jumps/`, or `package.module:function`, called as detector(curve, limits) -> Verdict.
@@ -62,6 +63,7 @@ def find_jumps(
         max_checkpoints=max_checkpoints,
         level=level,
         confirm=over == "step",
+        dependent=over == "step",
     )
     _check(limits, over)
     full = read_table(table)

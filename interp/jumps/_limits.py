@@ -13,6 +13,8 @@ class Limits:
     level: significance level against serially dependent noise, a curve.
     sharpness: evidence (n ln SSE ratio, deflated for serial dependence) by which a narrow rise must beat a wide one.
     confirm: whether a change needs two checkpoints on either side (one could be a spike).
+    dependent: whether neighbouring errors may be alike, as those of one run's checkpoints are and those of models of
+        different sizes are not.
     """
 
     min_magnitude: float = 0.1
@@ -21,3 +23,4 @@ class Limits:
     level: float = 0.05
     sharpness: float = 0.0
     confirm: bool = True
+    dependent: bool = True

@@ -30,7 +30,9 @@ def max_terms(n_points: int) -> int:
     return int(np.clip((n_points - 1) // 4, 1, 6))
 
 
-def p_value(statistic: float, lag: float, *, n_points: int, n_terms: int, worst: bool = True) -> float:
+def p_value(
+    statistic: float, lag: float, *, n_points: int, n_terms: int, dependent: bool = True, worst: bool = True
+) -> float:
     """The largest P(null statistic >= statistic) over the coefficients that residuals of a lag-1 near `lag` leave open.
 
     statistic: ln(SSE of a constant / SSE of the fit), after `n_terms` sigmoids. A coefficient is ruled out where `lag`
@@ -40,6 +42,8 @@ def p_value(statistic: float, lag: float, *, n_points: int, n_terms: int, worst:
     """
     nearest = min(_SIZES, key=lambda size: abs(np.log(size / n_points)))
     statistics, lags = _null(nearest, min(n_terms, max_terms(nearest)))
+    if not dependent:
+        return _tail(statistics[0], statistic)
     if not worst:
         near = np.argsort(np.abs(lags - lag), axis=None, kind="stable")[: 4 * NEIGHBOURS]
         return _tail(statistics.ravel()[near], statistic)

@@ -111,7 +111,8 @@ def _plain(name: str, value: Any) -> Any:
 def _line(jump: Jump) -> list[str]:
     where = jump.measure + (f" {jump.component}" if jump.component else "")
     where += f" @{jump.position}" if jump.position != "" else ""
-    run = jump.run or f"{jump.setting or 'all'} ({jump.n_runs} runs)"
+    several = "" if jump.over == "size" else f" ({jump.n_runs} runs)"
+    run = jump.run or (jump.setting or "all") + several
     interval = "" if jump.step_before is None else f"{_short(jump.step_before)} … {_short(jump.step_after)}"
     note = jump.reason or ""
     if jump.companion and not jump.reason:

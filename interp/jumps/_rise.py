@@ -151,7 +151,8 @@ def _p_of(judged: _Judged, terms: Int[ndarray, "term"]) -> float:
     floor = judged.floor / (1 - fit.rho**2)
     statistic = float(np.log(max(rest.squares, floor) / max(full.squares, floor)))
     lag = float(lag_one((curve.y - fit.at())[None])[0])
-    return p_value(statistic, lag, n_points=len(curve), n_terms=len(terms), worst=False)
+    dependent = judged.limits.dependent
+    return p_value(statistic, lag, n_points=len(curve), n_terms=len(terms), dependent=dependent, worst=False)
 
 
 def _phases(judged: _Judged, terms: Int[ndarray, "term"], part: Float[ndarray, "fine"], p: float) -> list[Rise]:

@@ -68,17 +68,17 @@ def _changes(curve: Curve, limits: Limits, *, may_spare: bool) -> tuple[float, F
     if np.ptp(curve.y) == 0:
         return 1.0, constant, [], None
     atoms, floor = dictionary(curve.x), _floor(curve)
-    p = _anything(curve, atoms, floor)
+    p = _anything(curve, atoms, floor, limits)
     if p > limits.level:
         return (
             p,
-            replace(constant, rho=_rho(curve.y, constant)),
+            replace(constant, rho=_rho(curve.y, constant, limits)),
             [],
             _outlier(curve.y, constant, floor) if may_spare else None,
         )
     shape = max(floor, _detail(curve))
     fit, outlier = _select(curve.y, atoms, shape)
-    rho = _rho(curve.y, fit)
+    rho = _rho(curve.y, fit, limits)
     outlier = outlier if may_spare else None
     if outlier is None and rho:
         atoms, floor = dictionary(curve.x, rho), floor * (1 - rho**2)
@@ -89,7 +89,9 @@ def _changes(curve: Curve, limits: Limits, *, may_spare: bool) -> tuple[float, F
     return p, fit, rises(curve, fit, narrow, limits, floor, p), None
 
 
-def _rho(y: Float[ndarray, "point"], fit: Fit) -> float:
+def _rho(y: Float[ndarray, "point"], fit: Fit, limits: Limits) -> float:
+    if not limits.dependent:
+        return 0.0
     lag = float(lag_one((y - fit.at())[None])[0])
     return dependence(lag, n_points=len(y), n_terms=max(len(fit.centre), 1))
 
@@ -111,13 +113,14 @@ def _detail(curve: Curve) -> float:
     return max(len(curve) * (DETAIL * float(np.ptp(curve.y))) ** 2, _resolution(curve))
 
 
-def _anything(curve: Curve, atoms: Atoms, floor: float) -> float:
+def _anything(curve: Curve, atoms: Atoms, floor: float, limits: Limits) -> float:
     """p-value of the best number of greedy terms against the null."""
     n_points, most = len(curve), max_terms(len(curve))
     squares, lags = pursue(curve.y[None], atoms.values, most)
     statistic = np.log(np.maximum(squares[0, 0], 1e-300) / np.maximum(squares[0], floor))
     n_terms = 1 + int(np.argmax(n_points * statistic[1:] - _penalty(n_points) * np.arange(1, most + 1)))
-    return p_value(statistic[n_terms], float(lags[0, n_terms]), n_points=n_points, n_terms=n_terms)
+    lag = float(lags[0, n_terms])
+    return p_value(statistic[n_terms], lag, n_points=n_points, n_terms=n_terms, dependent=limits.dependent)
 
 
 def _penalty(n_points: int) -> float:
