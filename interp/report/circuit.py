@@ -95,7 +95,8 @@ def _view(
     layout: dict[str, Any] = {"xaxis.range": _x_range(places), "yaxis.range": [rows[0] - 0.7, rows[-1] + 0.7]}
     layout |= {f"yaxis.{name}": value for name, value in _layer_ticks(places).items()}
     layout["sliders"] = [_slider([step for step, _ in pairs], drawn, marks)] if len(pairs) > 1 else []
-    return _View(traces=drawn[-1], layout=layout, height=int(np.clip(160 + 74 * len(rows), 320, 860)))
+    height = np.clip(160 + 74 * len(rows), 320, max(860, 44 * len(rows)))  # many layers: no closer than nodes are tall
+    return _View(traces=drawn[-1], layout=layout, height=int(height))
 
 
 def _chosen(pairs: list[tuple[float, Scores]], n_frames: int, marks: Mapping[float, str]) -> list[tuple[float, Scores]]:

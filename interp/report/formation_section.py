@@ -28,6 +28,8 @@ def formation_section(material: Material) -> Section | str:
     if found.empty:
         return "the circuits that were stored were not tried on other prompts"
     course = trajectory_data(material.circuits, material.table)
+    if course["step"].nunique() == 1:
+        return "circuits were looked for at one checkpoint; a formation takes several"
     more = f" {MAX_RUNS} of the {len(found)} runs are drawn, evenly chosen." if len(found) > MAX_RUNS else ""
     first = (
         f"{_verdict(found)} A circuit has formed when, on prompts that it was not found on, its own edges alone prefer "

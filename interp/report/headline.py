@@ -29,8 +29,10 @@ def headline(
     curves = target_curves(table, plain)
     if not curves:
         return "The table holds no behaviour, so there is nothing that could jump."
-    styles = run_styles(table, controls)
     found = {curve: outcomes(table, jumps, *curve) for curve in curves}
+    if table.groupby("run")["step"].nunique().max() == 1:
+        return _one_checkpoint(found)
+    styles = run_styles(table, controls)
     main = max(curves, key=lambda curve: int(found[curve]["jumped"].sum()))
     if jump_frame(jumps).empty:
         n = found[main]["run"].nunique()
@@ -86,6 +88,14 @@ def cards(
     if n_failures:
         shown.append((str(n_failures), _plural(n_failures, "failed unit")))
     return shown
+
+
+def _one_checkpoint(found: Mapping[tuple[str, str], pd.DataFrame]) -> str:
+    levels = (
+        f"{style.pretty(measure)} on {task} is {_level(runs['end'].median(), measure)}"
+        for (task, measure), runs in found.items()
+    )
+    return f"One checkpoint a run, so no jump can be judged: {', '.join(levels)}."
 
 
 def _tally(found: pd.DataFrame) -> str:
