@@ -184,7 +184,9 @@ class Model:
 
     def _found(self, name: str) -> Any:
         """As the configuration says, else the module itself, else None."""
-        return self.config.get(name, getattr(getattr(self.module, "config", None), name, None))
+        if name in self.config:
+            return self.config[name]
+        return getattr(getattr(self.module, "config", None), name, None)
 
     def _size(self, *names: str, default: Any = None) -> int:
         for name in names:
