@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,6 +204,8 @@ def do_circuit(args: argparse.Namespace) -> int:
         from interp.tasks._text import tokenized
 
         skill = tokenized(skill, model.tokenizer, n_ctx=model.n_ctx)
+    elif model.tokenizer is not None and len(skill.vocab) != len(model.tokenizer):
+        warnings.warn(f"{name} has no text form: its own token numbers mean other things to this model", stacklevel=2)
     found = describe(
         model,
         skill,
