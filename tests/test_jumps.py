@@ -134,6 +134,45 @@ def test_a_staircase_on_a_coarse_grid_is_two_jumps():
             assert np.log10(jump.midpoint) == pytest.approx(middle, abs=0.1)
 
 
+SHAPES = {
+    "logistic": lambda u: 1 / (1 + np.exp(-4 * u)),
+    "straight": lambda u: np.clip(u + 0.5, 0, 1),
+    "Gompertz": lambda u: np.exp(-np.exp(-3 * u)),
+    "saturating": lambda u: 1 - np.exp(-2 * np.maximum(u + 0.35, 0)),
+    "late": lambda u: np.exp(-2 * np.maximum(0.35 - u, 0)),
+    "step": lambda u: (u >= 0) * 1.0,
+}
+
+
+def shaped(name, rng):
+    """A grid, a rise of this shape on it, and the log10 step where half of it is done."""
+    steps = GRIDS["log"](int(rng.integers(20, 70)))
+    x = log_axis(steps)
+    middle, wide = rng.uniform(x[5], x[-6]), rng.uniform(0.05, 0.4)
+    fine = np.linspace(-8, 8, 16001)
+    half = fine[np.argmax(SHAPES[name](fine) >= 0.5)]
+    return steps, 0.05 + rng.uniform(0.4, 0.85) * SHAPES[name]((x - middle) / wide + half), middle
+
+
+@pytest.mark.parametrize("repeats", [SOME, MANY])
+@pytest.mark.parametrize("n", [200, 5000])
+def test_the_band_of_the_midpoint_holds_it_whatever_the_shape(n, repeats):
+    held, bands, one = [], [], []
+    for name in SHAPES:
+        rng = np.random.default_rng([n, len(name)])
+        for _ in range(repeats):
+            steps, p, middle = shaped(name, rng)
+            curve = make_curve(steps, rng.binomial(n, p) / n, measure="accuracy", n=n)
+            found = pursuit(curve, Limits()).rises
+            rise = min(found, key=lambda rise: abs(rise.midpoint - middle))
+            held.append(rise.low <= middle <= rise.high)
+            bands.append((rise.high - rise.low) / (curve.x[1] - curve.x[0]))
+            one.append(len(found) == 1)
+    assert np.mean(held) > 0.95 - 2.5 * np.sqrt(0.05 * 0.95 / len(held)), len(held)
+    assert np.mean(one) > 0.97
+    assert np.median(bands) < (2.5 if n == 200 else 1.0)
+
+
 def test_a_step_among_thousands_of_checkpoints_is_found_at_its_place():
     rng = np.random.default_rng(11)
     values = 0.2 + 0.5 * (np.arange(2600) > 1733) + 0.05 * rng.standard_normal(2600)

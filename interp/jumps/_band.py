@@ -1,69 +1,96 @@
-"""The 95 % band of a rise's midpoint: errors whitened for serial dependence, and as large as is known."""
+"""The 95 % band of a rise's midpoint: over shapes, and as wide as the errors around it."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float
 from numpy import ndarray
-from scipy.special import stdtrit
+from scipy.special import chdtri, stdtrit
 
-from interp.jumps._atoms import make_atoms, sigmoid, whiten
+from interp.jumps._atoms import whiten
 from interp.jumps._curve import Curve
-from interp.jumps._fit import Fit, gains, without
+from interp.jumps._fit import Fit
+from interp.jumps._shapes import SHAPES, Shape, profile
 
-BAND_CENTRES = 81
+CENTRES = 21
+MOST_LOOKS = 6
 LEAST_NEAR = 5
 
 
-def midpoint_band(curve: Curve, fit: Fit, terms: Int[ndarray, "term"], floor: float) -> tuple[float, float]:
-    """How far below and above its centre the largest of the terms may lie.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Own:
+    """The rise as it was fitted: its shape, middle, 10-90 % width, and of how many terms."""
 
-    The wider of two: the centres whose best width and rise leave a sum of squares within the t quantile (a step between
-    two checkpoints may be anywhere between them), and the standard error of the linearised fit.
+    shape: Shape
+    middle: float
+    width: float
+    n_terms: int
+
+
+def midpoint_band(
+    curve: Curve, target: Float[ndarray, "point"], rest: Fit, own: Own, floor: float
+) -> tuple[float, float]:
+    """Between which log steps half of a rise is done.
+
+    target: the curve without what its other changes explain beyond `rest`, the fit of the others. floor: the least
+    believable sum of squares.
+
+    The steps at which one of the shapes (the own one and SHAPES) that the curve does not rule out, of some width and
+    height, leaves a sum of squares within Student's quantile of the shape's least: a profile likelihood each.
     """
-    main = int(terms[np.abs(fit.rise[terms]).argmax()])
-    middle, width = float(fit.centre[main]), float(fit.width[main])
-    gap = float(np.diff(curve.x)[int(np.clip(np.searchsorted(curve.x, middle) - 1, 0, len(curve) - 2))])
-    reach = max(gap, width)
-    centres = middle + 3 * reach * np.linspace(-1, 1, BAND_CENTRES)
-    widths = np.append(width * np.geomspace(0.25, 4, 13), [1e-3 * gap, gap])
-    centre, width_of = (axis.ravel() for axis in np.meshgrid(centres, widths))
-    rest = without(curve.y, fit, main)
-    squares = rest.squares - gains(curve.y, rest, make_atoms(curve.x, centre, width_of, fit.rho))
-    squares = np.maximum(squares, floor)
-    freedom = max(len(curve) - 1 - 3 * len(fit.centre), 1)
-    quantile = float(stdtrit(freedom, 0.975)) * _local_error(curve, fit, middle, reach)
-    likely = centre[squares <= squares.min() * (1 + quantile**2 / freedom)]
-    error = quantile * np.sqrt(max(fit.squares, floor) / freedom) * _sensitivity(fit, main)
-    error = min(error, reach)
-    return max(middle - float(likely.min()), error), max(float(likely.max()) - middle, error)
+    found = [_interval(curve, target, rest, shape, own, floor) for shape in (own.shape, *SHAPES)]
+    best = min(least for least, *_ in found)
+    most = best + float(chdtri(3, 0.05)) * _variance(best, rest, floor)
+    return min(low for least, low, _ in found if least <= most), max(high for least, _, high in found if least <= most)
 
 
-def _local_error(curve: Curve, fit: Fit, middle: float, reach: float) -> float:
-    """Errors around the rise relative to those of the whole curve, by what is known of them and by the residuals, at
-    least 1: half-way up a score is at its noisiest, and there the sigmoid may be the wrong shape."""
+def _freedom(rest: Fit) -> int:
+    """Of the residuals that one more rise leaves."""
+    return max(len(rest.x) - 4 - 3 * len(rest.centre), 1)
+
+
+def _variance(squares: float, rest: Fit, floor: float) -> float:
+    """Of a whitened error: as the residuals of one more rise show it, and not below what is believed."""
+    return max(squares / _freedom(rest), floor / len(rest.x))
+
+
+def _interval(
+    curve: Curve, target: Float[ndarray, "point"], rest: Fit, shape: Shape, own: Own, floor: float
+) -> tuple[float, float, float]:
+    """The least sum of squares with a rise of this shape, and the ends of its likely middles: on a lattice that closes
+    in on them until they fill it."""
+    gap = float(np.diff(curve.x)[int(np.clip(np.searchsorted(curve.x, own.middle) - 1, 0, len(curve) - 2))])
+    reach = max(gap, own.width)
+    widths = np.sort(np.append(reach * np.geomspace(0.2, 4, 9), 1e-3 * gap))
+    low, high = own.middle - 3 * reach, own.middle + 3 * reach
+    quantile = float(stdtrit(_freedom(rest), 0.975))
+    for _ in range(MOST_LOOKS):
+        centres = np.linspace(low, high, CENTRES)
+        found = profile(target, rest, shape, centres, widths)
+        least = float(found.squares.min())
+        factor = _local_error(curve, _residual(target, rest, found.best), own.middle, reach)
+        within = found.squares <= least + (quantile * factor) ** 2 * _variance(least, rest, floor)
+        likely, step = centres[within], centres[1] - centres[0]
+        low, high = float(likely[0] - step), float(likely[-1] + step)
+        if high - low > CENTRES / 2 * step:
+            break
+    return least, float(likely[0]) - step / 2, float(likely[-1]) + step / 2
+
+
+def _residual(target: ndarray, rest: Fit, white: Float[ndarray, "point"]) -> Float[ndarray, "point"]:
+    """What the rest and one more whitened rise leave of the whitened target."""
+    design = np.column_stack([whiten(np.ones((len(target), 1)), rest.rho), whiten(rest.parts(), rest.rho), white])
+    y = whiten(target, rest.rho)
+    return y - design @ np.linalg.lstsq(design, y, rcond=1e-9)[0]
+
+
+def _local_error(curve: Curve, residual: Float[ndarray, "point"], middle: float, reach: float) -> float:
+    """Errors around the rise relative to those of the whole curve, by what is known of them or by the residuals, at
+    least 1: half-way up a score is at its noisiest."""
     distance = np.abs(curve.x - middle)
     near = distance <= max(reach, float(np.partition(distance, min(LEAST_NEAR, len(curve)) - 1)[LEAST_NEAR - 1]))
-    ratios = [1.0]
-    for error in (curve.sigma, curve.y - fit.at()):
-        typical = float((error**2).mean())
-        ratios.append(float(np.sqrt((error[near] ** 2).mean() / typical)) if typical > 0 else 1.0)
-    return max(ratios)
-
-
-def _sensitivity(fit: Fit, term: int) -> float:
-    """Standard error of a term's centre for errors of unit variance, the other parameters free."""
-    shift = 1e-3 * max(float(fit.width[term]), 1e-6)
-    columns = [np.ones(len(fit.x)), *sigmoid(fit.x, fit.centre, fit.width).T]
-    for name in ("width", "centre"):
-        moved = []
-        for sign in (-1, 1):
-            values = getattr(fit, name).copy()
-            values[term] += sign * shift
-            moved.append(replace(fit, **{name: values}).at())
-        columns.append((moved[1] - moved[0]) / (2 * shift))
-    design = whiten(np.column_stack(columns), fit.rho)
-    left = design[:, -1] - design[:, :-1] @ np.linalg.lstsq(design[:, :-1], design[:, -1], rcond=1e-9)[0]
-    return float(1 / max(float(np.linalg.norm(left)), 1e-9))
+    error = curve.sigma if curve.sigma.any() else residual
+    typical = float((error**2).mean())
+    return max(1.0, float(np.sqrt((error[near] ** 2).mean() / typical))) if typical > 0 else 1.0

@@ -101,6 +101,12 @@ def tame(y: Float[ndarray, "point"], fit: Fit) -> bool:
     return bool((np.ptp(fit.parts(), axis=0) <= MOST_RISE * np.ptp(y)).all())
 
 
+def term_price(n_points: int) -> float:
+    """What a term (centre, width, rise) must gain in n ln(SSE): three parameters of BIC and the search over
+    the dictionary."""
+    return 3 * np.log(n_points) + 4
+
+
 def without(y: Float[ndarray, "point"], fit: Fit, term: int | Int[ndarray, "some"]) -> Fit:
     """The fit with a term, or some, left out and the others' rises solved anew."""
     return solve(fit.x, y, np.delete(fit.centre, term), np.delete(fit.width, term), fit.rho)

@@ -9,16 +9,18 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from interp.jumps._atoms import lag_one
-from interp.jumps._band import midpoint_band
+from interp.jumps._atoms import lag_one, sigmoid
+from interp.jumps._band import Own, midpoint_band
 from interp.jumps._curve import Curve
-from interp.jumps._fit import Fit, solve, without
+from interp.jumps._fit import Fit, solve, term_price, without
 from interp.jumps._limits import Limits
 from interp.jumps._null import p_value
+from interp.jumps._shapes import SHAPES, profile, shape_of
 from interp.jumps._spikes import Spike
 
 FINE = 1500
 CONTRAST = 5.0
+BETWEEN = 41
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,24 +44,27 @@ class Rise:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Judged:
     """A curve and its fit, as rises are read off it: `fine` is a dense log-step axis, `floor` the least believable sum
-    of squares, `least` the least magnitude."""
+    of squares, `detail` the one below which shapes are not told apart, `least` the least magnitude."""
 
     curve: Curve
     fit: Fit
     fine: Float[ndarray, "fine"]
     limits: Limits
     floor: float
+    detail: float
     least: float
 
 
-def rises(curve: Curve, fit: Fit, narrow: Bool[ndarray, "term"], limits: Limits, floor: float, p: float) -> list[Rise]:
+def rises(
+    curve: Curve, fit: Fit, narrow: Bool[ndarray, "term"], limits: Limits, floor: float, detail: float, p: float
+) -> list[Rise]:
     """The changes of at least the least magnitude, ordered by midpoint: narrow terms one by one, wide ones as
     monotone phases."""
     fine = np.union1d(np.linspace(curve.x[0], curve.x[-1], FINE), curve.x)
     least = limits.min_magnitude * curve.span
-    judged = _Judged(curve=curve, fit=fit, fine=fine, limits=limits, floor=floor, least=least)
+    judged = _Judged(curve=curve, fit=fit, fine=fine, limits=limits, floor=floor, detail=detail, least=least)
     parts = fit.parts(fine)
-    groups = _apart(judged, _groups(curve.x, fit, np.flatnonzero(narrow)))
+    groups = _apart(judged, _joined(judged, _groups(curve.x, fit, np.flatnonzero(narrow))))
     found = []
     for terms in groups:
         part = parts[:, terms].sum(1)
@@ -97,8 +102,8 @@ def as_rise(curve: Curve, spike: Spike) -> Rise:
 
 
 def _groups(x: Float[ndarray, "point"], fit: Fit, narrow: Int[ndarray, "term"]) -> list[Int[ndarray, "term"]]:
-    """Narrow terms in order of centre; those with no checkpoint between them (of one sign), or at most three
-    (opposite), join."""
+    """Narrow terms in order of centre; those of one sign join where no checkpoint, or no plateau, lies between them,
+    those of opposite signs where at most three checkpoints do."""
     groups: list[list[int]] = []
     for term in narrow[np.argsort(fit.centre[narrow])]:
         if groups:
@@ -107,11 +112,43 @@ def _groups(x: Float[ndarray, "point"], fit: Fit, narrow: Int[ndarray, "term"]) 
             high = fit.centre[term] - fit.width[term] / 2
             between = int(((x > low) & (x < high)).sum())
             same = np.sign(fit.rise[term]) == np.sign(fit.rise[last])
-            if between < (1 if same else int(np.clip(len(x) // 8, 1, 3)) + 1):
+            if between < (1 if same else int(np.clip(len(x) // 8, 1, 3)) + 1) or (same and not _rests(fit, last, term)):
                 groups[-1].append(int(term))
                 continue
         groups.append([int(term)])
     return [np.array(group) for group in groups]
+
+
+def _rests(fit: Fit, first: int, second: int) -> bool:
+    """Whether two rises leave a plateau between them: somewhere the curve climbs at less than 1/CONTRAST of the speed
+    of either."""
+    pair = np.array([first, second])
+    places = np.linspace(fit.centre[first], fit.centre[second], BETWEEN)
+    speed = np.gradient((sigmoid(places, fit.centre[pair], fit.width[pair]) * np.abs(fit.rise[pair])).sum(1), places)
+    return bool(speed.min() < min(speed[0], speed[-1]) / CONTRAST)
+
+
+def _joined(judged: _Judged, groups: list[Int[ndarray, "term"]]) -> list[Int[ndarray, "term"]]:
+    """Neighbours of one sign are one change where one rise of another shape explains as well as their terms."""
+    joined = groups[:1]
+    for terms in groups[1:]:
+        both = np.concatenate([joined[-1], terms])
+        same = len(set(np.sign(judged.fit.rise[both]))) == 1
+        if same and _one_shape(judged, both):
+            joined[-1] = both
+        else:
+            joined.append(terms)
+    return joined
+
+
+def _one_shape(judged: _Judged, terms: Int[ndarray, "term"]) -> bool:
+    """Whether one rise of one of SHAPES, of any place and width, leaves as little as these terms."""
+    curve, fit = judged.curve, judged.fit
+    rest = without(curve.y, fit, terms)
+    low, high = (fit.centre[terms] - fit.width[terms] / 2).min(), (fit.centre[terms] + fit.width[terms] / 2).max()
+    centres, widths = np.linspace(low, high, BETWEEN), (high - low) * np.geomspace(0.05, 1.5, 9)
+    least = min(float(profile(curve.y, rest, shape, centres, widths).squares.min()) for shape in SHAPES)
+    return len(curve) * np.log(max(least, judged.detail) / max(fit.squares, judged.detail)) <= term_price(len(curve))
 
 
 def _apart(judged: _Judged, groups: list[Int[ndarray, "term"]]) -> list[Int[ndarray, "term"]]:
@@ -196,18 +233,31 @@ def _rise(judged: _Judged, terms: Int[ndarray, "term"], part: Float[ndarray, "fi
     if limits.confirm and ((before == len(curve) - 2) or after == 1):
         kind = "undetermined"
     mid = float(np.clip(mid, curve.x[before], curve.x[after]))
-    band = midpoint_band(curve, judged.fit, terms, judged.floor)
+    low_end, high_end = _band(judged, terms, part, mid, width)
     return Rise(
         kind=kind,
         before=before,
         after=after,
         midpoint=mid,
-        low=max(mid - band[0], float(curve.x[0])),
-        high=min(mid + band[1], float(curve.x[-1])),
+        low=max(min(mid, low_end), float(curve.x[0])),
+        high=min(max(mid, high_end), float(curve.x[-1])),
         width=width,
         magnitude=float(np.clip(magnitude, -np.ptp(curve.y), np.ptp(curve.y))),
         p_value=p,
     )
+
+
+def _band(
+    judged: _Judged, terms: Int[ndarray, "term"], part: Float[ndarray, "fine"], middle: float, width: float
+) -> tuple[float, float]:
+    """The band of a rise's midpoint, given the fit's other terms and what its own ones say beyond the rise."""
+    curve, fit, fine = judged.curve, judged.fit, judged.fine
+    beyond = fit.parts()[:, terms].sum(1) - np.interp(curve.x, fine, part)
+    target = curve.y - (beyond - beyond[0])
+    rest = solve(curve.x, target, np.delete(fit.centre, terms), np.delete(fit.width, terms), fit.rho)
+    shape = shape_of(fine, (part - part[0]) / (part[-1] - part[0]))
+    own = Own(shape=shape, middle=middle, width=width, n_terms=len(terms))
+    return midpoint_band(curve, target, rest, own, judged.floor)
 
 
 def _bump(judged: _Judged, terms: Int[ndarray, "term"], part: Float[ndarray, "fine"], p: float) -> Rise:

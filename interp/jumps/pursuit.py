@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from interp.jumps._atoms import Atoms, dictionary, lag_one, pursue
 from interp.jumps._curve import RESOLUTION, Curve, select, standardise
-from interp.jumps._fit import Fit, empty, grow, part, polish, settle, tame, without, worth
+from interp.jumps._fit import Fit, empty, grow, part, polish, settle, tame, term_price, without, worth
 from interp.jumps._limits import Limits
 from interp.jumps._null import dependence, max_terms, p_value
 from interp.jumps._rise import Rise, as_rise, rises
@@ -85,8 +85,9 @@ def _changes(curve: Curve, limits: Limits, *, may_spare: bool) -> tuple[float, F
         fit, outlier = _select(curve.y, atoms, shape * (1 - rho**2))
     if outlier is not None and may_spare:
         return p, fit, [], outlier
-    fit, narrow = _justify(curve, fit, atoms, limits, _detail(curve) * (1 - rho**2))
-    return p, fit, rises(curve, fit, narrow, limits, floor, p), None
+    detail = _detail(curve) * (1 - rho**2)
+    fit, narrow = _justify(curve, fit, atoms, limits, detail)
+    return p, fit, rises(curve, fit, narrow, limits, floor, detail, p), None
 
 
 def _rho(y: Float[ndarray, "point"], fit: Fit, limits: Limits) -> float:
@@ -118,15 +119,9 @@ def _anything(curve: Curve, atoms: Atoms, floor: float, limits: Limits) -> float
     n_points, most = len(curve), max_terms(len(curve))
     squares, lags = pursue(curve.y[None], atoms.values, most)
     statistic = np.log(np.maximum(squares[0, 0], 1e-300) / np.maximum(squares[0], floor))
-    n_terms = 1 + int(np.argmax(n_points * statistic[1:] - _penalty(n_points) * np.arange(1, most + 1)))
+    n_terms = 1 + int(np.argmax(n_points * statistic[1:] - term_price(n_points) * np.arange(1, most + 1)))
     lag = float(lags[0, n_terms])
     return p_value(statistic[n_terms], lag, n_points=n_points, n_terms=n_terms, dependent=limits.dependent)
-
-
-def _penalty(n_points: int) -> float:
-    """What a term (centre, width, rise) must gain in n ln(SSE): three parameters of BIC and the search over
-    the dictionary."""
-    return 3 * np.log(n_points) + 4
 
 
 def evidence(y: Float[ndarray, "point"], worse: Fit, better: Fit, floor: float) -> float:
@@ -137,7 +132,7 @@ def evidence(y: Float[ndarray, "point"], worse: Fit, better: Fit, floor: float) 
 def _select(y: Float[ndarray, "point"], atoms: Atoms, floor: float) -> tuple[Fit, int | None]:
     """Add terms that pay, one or two at a time (a bump needs two), unless setting one point aside explains as much."""
     fit = empty(atoms.x, y, atoms.rho)
-    most, price = max_terms(len(y)), _penalty(len(y))
+    most, price = max_terms(len(y)), term_price(len(y))
     while not len(fit.centre) or (len(fit.centre) < most and fit.squares > floor):
         outlier = _outlier(y, fit, floor)
         one = _one_more(y, fit, atoms)
@@ -199,7 +194,7 @@ def _justify(curve: Curve, fit: Fit, atoms: Atoms, limits: Limits, floor: float)
             break
         smoother = min(options, key=lambda option: option.squares)
         extra = len(smoother.centre) - len(fit.centre)
-        if evidence(curve.y, smoother, fit, floor) > limits.sharpness - extra * _penalty(len(curve)):
+        if evidence(curve.y, smoother, fit, floor) > limits.sharpness - extra * term_price(len(curve)):
             break
         fit, narrow = smoother, smoother.width <= limits.max_width
     return fit, narrow

@@ -1,0 +1,72 @@
+"""Rises of several shapes: a sigmoid is a guess, and what is said of a jump should not hang on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from interp.jumps._atoms import Atoms, whiten
+from interp.jumps._fit import Fit, gains
+
+_WIDE = np.linspace(-12, 12, 4801)
+_FORMS: tuple[Callable[[ndarray], ndarray], ...] = (
+    lambda u: 1 / (1 + np.exp(-u)),
+    lambda u: np.clip(u, 0, 1),
+    lambda u: np.exp(-np.exp(-u)),
+    lambda u: 1 - np.exp(-np.exp(u)),
+    lambda u: 1 - np.exp(-np.maximum(u, 0)),
+    lambda u: np.exp(np.minimum(u, 0)),
+)
+
+ZOOMS, FINER = 2, 7
+
+Shape = tuple[Float[ndarray, "place"], Float[ndarray, "place"]]
+
+
+def shape_of(x: Float[ndarray, "place"], share: Float[ndarray, "place"]) -> Shape:
+    """A rise from 0 to 1 on an axis of its own: half of it is done at 0, and it takes 1 from 10 to 90 %."""
+    low, middle, high = (float(np.interp(level, np.maximum.accumulate(share), x)) for level in (0.1, 0.5, 0.9))
+    return (x - middle) / max(high - low, 1e-9), share
+
+
+# By where the steep part lies: in the middle (logistic, straight), early (Gompertz, saturation), late (their mirrors).
+SHAPES = tuple(shape_of(_WIDE, form(_WIDE)) for form in _FORMS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Profile:
+    """squares: left with one more rise, by its centre, the width the best; best: the whitened values at the points of
+    the best of all."""
+
+    squares: Float[ndarray, "centre"]
+    best: Float[ndarray, "point"]
+
+
+def profile(
+    target: Float[ndarray, "point"],
+    rest: Fit,
+    shape: Shape,
+    centres: Float[ndarray, "centre"],
+    widths: Float[ndarray, "width"],
+) -> Profile:
+    """One more rise of a shape beside `rest`, a fit to `target`, with every centre; its 10-90 % width is sought among
+    `widths`, in rising order, and between the neighbours of the best, ZOOMS times."""
+    tried = np.log(np.tile(widths, (len(centres), 1)))
+    for zoom in range(ZOOMS + 1):
+        width = np.exp(tried)
+        u = (rest.x[:, None, None] - centres[:, None]) / width
+        values = whiten(np.interp(u, *shape).reshape(len(target), -1), rest.rho)
+        centre = np.repeat(centres, width.shape[1])
+        power = (values**2).sum(0)
+        atoms = Atoms(x=rest.x, centre=centre, width=width.ravel(), values=values, power=power, rho=rest.rho)
+        squares = (rest.squares - gains(target, rest, atoms)).reshape(width.shape)
+        best = squares.argmin(1)[:, None]
+        if zoom < ZOOMS:
+            last = width.shape[1] - 1
+            low, high = (np.take_along_axis(tried, np.clip(best + d, 0, last), 1) for d in (-1, 1))
+            tried = low + (high - low) * np.linspace(0, 1, FINER)
+    return Profile(squares=squares.min(1), best=values[:, int(squares.argmin())])
