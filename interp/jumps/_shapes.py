@@ -12,7 +12,9 @@ from numpy import ndarray
 from interp.jumps._atoms import Atoms, whiten
 from interp.jumps._fit import Fit, gains
 
-_WIDE = np.linspace(-12, 12, 4801)
+ZOOMS, FINER = 2, 7
+
+_WIDE = np.linspace(-12, 12, 2401)
 _FORMS: tuple[Callable[[ndarray], ndarray], ...] = (
     lambda u: 1 / (1 + np.exp(-u)),
     lambda u: np.clip(u, 0, 1),
@@ -21,8 +23,6 @@ _FORMS: tuple[Callable[[ndarray], ndarray], ...] = (
     lambda u: 1 - np.exp(-np.maximum(u, 0)),
     lambda u: np.exp(np.minimum(u, 0)),
 )
-
-ZOOMS, FINER = 2, 7
 
 Shape = tuple[Float[ndarray, "place"], Float[ndarray, "place"]]
 
@@ -37,13 +37,19 @@ def shape_of(x: Float[ndarray, "place"], share: Float[ndarray, "place"]) -> Shap
 SHAPES = tuple(shape_of(_WIDE, form(_WIDE)) for form in _FORMS)
 
 
+def placed(shape: Shape, x: Float[ndarray, "*point"], centre: float | ndarray, width: float | ndarray) -> ndarray:
+    """The shape with a centre and a 10-90 % width, at x."""
+    return np.interp((x - centre) / width, *shape)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Profile:
-    """squares: left with one more rise, by its centre, the width the best; best: the whitened values at the points of
-    the best of all."""
+    """squares: left with one more rise, by its centre, the width the best; and the best centre of all, with its
+    width."""
 
     squares: Float[ndarray, "centre"]
-    best: Float[ndarray, "point"]
+    centre: float
+    width: float
 
 
 def profile(
@@ -58,15 +64,15 @@ def profile(
     tried = np.log(np.tile(widths, (len(centres), 1)))
     for zoom in range(ZOOMS + 1):
         width = np.exp(tried)
-        u = (rest.x[:, None, None] - centres[:, None]) / width
-        values = whiten(np.interp(u, *shape).reshape(len(target), -1), rest.rho)
-        centre = np.repeat(centres, width.shape[1])
-        power = (values**2).sum(0)
+        values = placed(shape, rest.x[:, None, None], centres[:, None], width)
+        values = whiten(values.reshape(len(target), -1), rest.rho)
+        centre, power = np.repeat(centres, width.shape[1]), (values**2).sum(0)
         atoms = Atoms(x=rest.x, centre=centre, width=width.ravel(), values=values, power=power, rho=rest.rho)
         squares = (rest.squares - gains(target, rest, atoms)).reshape(width.shape)
-        best = squares.argmin(1)[:, None]
         if zoom < ZOOMS:
+            best = squares.argmin(1)[:, None]
             last = width.shape[1] - 1
             low, high = (np.take_along_axis(tried, np.clip(best + d, 0, last), 1) for d in (-1, 1))
             tried = low + (high - low) * np.linspace(0, 1, FINER)
-    return Profile(squares=squares.min(1), best=values[:, int(squares.argmin())])
+    at = int(squares.argmin())
+    return Profile(squares=squares.min(1), centre=float(atoms.centre[at]), width=float(atoms.width[at]))
