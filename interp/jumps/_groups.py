@@ -105,16 +105,17 @@ def _apart(judged: Judged, groups: list[Terms]) -> list[Terms]:
     parts = fit.parts(fine)
     named = np.concatenate([*groups, []]).astype(int)
     rest = parts[:, np.setdiff1d(np.arange(len(fit.centre)), named)].sum(1)
-    kept = []
+    speed, kept = np.gradient(rest, fine), []
     for terms in groups:
         rise = parts[-1, terms].sum() - parts[0, terms].sum()
         centre, width = fit.centre[terms].mean(), np.ptp(fit.centre[terms]) + fit.width[terms].max()
         gap = np.diff(curve.x)[int(np.clip(np.searchsorted(curve.x, centre) - 1, 0, len(curve) - 2))]
         reach = max(width, gap)
-        beside = max(judged.limits.max_width, gap)
+        beside = max(2 * judged.limits.max_width, gap)
         edges = centre + np.array([-reach / 2 - beside, -reach / 2, reach / 2, reach / 2 + beside])
         climb = np.diff(np.interp(edges, fine, rest)) * np.sign(rise)
-        fastest = float((climb / np.diff(edges)).max())
+        around = (fine >= edges[0]) & (fine <= edges[-1])
+        fastest = float(max((speed[around] * np.sign(rise)).max(), climb[1] / reach))
         apart = abs(rise) / reach > CONTRAST * fastest and abs(rise) + climb[1] >= least
         if apart or (len(terms) > 1 and _returns(fit, fine, edges[1:3]) >= least):
             kept.append(terms)
