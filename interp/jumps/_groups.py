@@ -100,7 +100,7 @@ def _one_shape(judged: Judged, terms: Terms) -> bool:
 
 def _apart(judged: Judged, groups: list[Terms]) -> list[Terms]:
     """The groups that stand apart from the smooth rest: it climbs at less than 1/CONTRAST of their speed
-    around them, and does not undo them. The others are the steep part of one longer change."""
+    around them, and nothing undoes them. The others are the steep part of one longer change."""
     curve, fit, fine, least = judged.curve, judged.fit, judged.fine, judged.least
     parts = fit.parts(fine)
     named = np.concatenate([*groups, []]).astype(int)
@@ -116,7 +116,8 @@ def _apart(judged: Judged, groups: list[Terms]) -> list[Terms]:
         climb = np.diff(np.interp(edges, fine, rest)) * np.sign(rise)
         around = (fine >= edges[0]) & (fine <= edges[-1])
         fastest = float(max((speed[around] * np.sign(rise)).max(), climb[1] / reach))
-        apart = abs(rise) / reach > CONTRAST * fastest and abs(rise) + climb[1] >= least
+        across = np.diff(fit.at(edges[1:3]))[0] * np.sign(rise)
+        apart = abs(rise) / reach > CONTRAST * fastest and across >= least / 2
         if apart or (len(terms) > 1 and _returns(fit, fine, edges[1:3]) >= least):
             kept.append(terms)
     return kept

@@ -98,12 +98,13 @@ def _p_of(judged: Judged, terms: Terms) -> float:
 
 
 def _phases(judged: Judged, terms: Terms, part: Float[ndarray, "fine"], p: float) -> list[Rise]:
-    """The monotone phases of the smooth part that change by at least `least`."""
-    pieces = [np.clip(np.arange(len(part)), start, stop) for start, stop in _turns(part, judged.least)]
-    return [_rise(judged, terms, part[piece], p) for piece in pieces]
+    """The monotone phases of the smooth part that change by at least `least`, as the checkpoints show them."""
+    at = np.searchsorted(judged.fine, judged.curve.x)
+    turns = [(at[start], at[stop]) for start, stop in _turns(part[at], judged.least)]
+    return [_rise(judged, terms, part[np.clip(np.arange(len(part)), *turn)], p) for turn in turns]
 
 
-def _turns(part: Float[ndarray, "fine"], least: float) -> list[tuple[int, int]]:
+def _turns(part: Float[ndarray, "point"], least: float) -> list[tuple[int, int]]:
     """Runs between turning points, a turn being a reversal by at least `least`; runs shorter than `least` are
     left out."""
     turns, extreme, direction = [0], 0, 0
