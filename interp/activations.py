@@ -12,6 +12,7 @@ import torch
 
 from interp.errors import InputError
 from interp.models.building import torch_dtype
+from interp.models.handle import check_inside
 from interp.models.places import Change, Look, Spot, check_indices, n_heads_at, resolve_positions
 from interp.models.running import run
 from interp.models.sites import DIMS, GLOBAL_SITES, SCORE_SITES, check_site
@@ -111,6 +112,8 @@ def capture(
     wanted = [sites] if isinstance(sites, str) else list(dict.fromkeys(sites))
     for site in wanted:
         check_site(site, model.sites)
+        if site != "logits" or interventions:
+            check_inside(model, site)
     chosen = check_indices("layer", layers, model.n_layers)
     at, read_at = resolve_positions(positions, tokens, mask), resolve_positions(logits_at, tokens, mask)
     picks = {site: _pick(model, site, heads, at) for site in wanted}

@@ -173,10 +173,14 @@ def do_jumps(args: argparse.Namespace) -> int:
 
 def do_leads(args: argparse.Namespace) -> int:
     """interp leads TABLE"""
-    from interp.leads import forecast, format_board, rank_leads
+    from interp.leads import forecast, format_board, format_forecast, rank_leads
 
     if args.forecast:
-        _show(forecast(args.table, args.forecast, target=args.target), args.json)
+        told = forecast(args.table, args.forecast, target=args.target)
+        if args.json:
+            _print_json(told)
+        else:
+            print(format_forecast(told))
         return 0
     board = rank_leads(args.table, target=args.target, spec=args.spec)
     if args.json:

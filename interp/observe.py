@@ -196,6 +196,13 @@ def needs_of(measures: Iterable[Measure]) -> dict[str, str]:
     return needs
 
 
+def sites_of(needs: Iterable[str]) -> list[str]:
+    """Of some needs, the sites within the model: not its logits and weights, nor what is asked of it or lies beside it."""
+    outside = ("logits", "weights", *BESIDE)
+    named = [need.removesuffix(".grad").rpartition(".")[2] for need in needs if not need.startswith(ASKED)]
+    return [site for site in named if site not in outside]
+
+
 def cost_class(name: str) -> str:
     """What an indicator costs: "weights" (no pass), "forward", "backward", or "many" passes (tens to thousands)."""
     module = plugins.module("indicators", name)

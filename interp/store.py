@@ -105,14 +105,15 @@ def failures(run: Path) -> list[dict[str, Any]]:
     return [entry for path in sorted((run / "failures").glob("*.json")) for entry in json.loads(path.read_text())]
 
 
-def write_failures(run: Path, unit: str, entries: Iterable[Mapping[str, Any]]) -> None:
-    """Replace what is known of the failures of one unit; no entries: it is well."""
+def write_failures(run: Path, unit: str, entries: Iterable[Mapping[str, Any]]) -> Path:
+    """Replace what is known of the failures of one unit; no entries: it is well. Returns where it is, or would be."""
     path = run / "failures" / f"{digest(unit)}.json"
     entries = list(entries)
     if entries:
         write_json(path, entries)
     else:
         path.unlink(missing_ok=True)
+    return path
 
 
 def status(run: str | Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """The table: one row a value, the contract between what measures and what judges.
 
 Required columns: run, step, task, measure, value. Optional ones are filled with what a missing column means,
-one value for all. A *curve* is one (run, task, measure, component, position). `read_table` takes a DataFrame,
-a CSV or Parquet file, a run directory (`shards/*.parquet`) or a folder of evaluation-harness logs, and gives
-the same validated frame for all of them.
+one value for all. A *curve* is one (run, task, measure, component, position). A run has one setting, size, seed and
+budget in a task; it may go on past its budget. `read_table` takes a DataFrame, a CSV or Parquet file, a run directory
+(`shards/*.parquet`) or a folder of evaluation-harness logs, and gives the same validated frame for all of them.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ DEFAULTS: dict[str, object] = {
 }
 COLUMNS = ["run", "step", "task", "measure", "component", "position", "value", *list(DEFAULTS)[2:]]
 KINDS = ("behaviour", "indicator")
+FACTS = ("setting", "size", "seed", "budget")
+"""What a run has one of in a task. Rows that do not say it do not contradict the others."""
 
 _TEXT = ["run", "task", "measure", "component", "unit", "kind", "family", "size", "setting", "key"]
 _NUMBERS = ["step", "value", "stderr", "n", "n_params", "seed", "tokens", "budget"]
@@ -55,7 +57,8 @@ def read_table(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     before defaults were filled in.
 
     Raises:
-        InputError: no such path, missing column, duplicate row, infinite value, step that is no number, unknown kind.
+        InputError: no such path, missing column, duplicate row, infinite value, step that is no number, unknown kind,
+            a budget that is not positive, a setting, size, seed or budget that changes within a run.
     """
     frame = source if isinstance(source, pd.DataFrame) else _read(Path(source))
     missing = [name for name in REQUIRED if name not in frame.columns]
@@ -73,6 +76,8 @@ def read_table(source: str | Path | pd.DataFrame) -> pd.DataFrame:
             table[name] = frame[name].to_numpy()
     table.attrs = {**frame.attrs, "given": [name for name in COLUMNS if name in frame.columns]}
     _check(table)
+    _check_runs(table)
+    table["seed"] = _counts(table["seed"].fillna(0))
     return table
 
 
@@ -148,7 +153,7 @@ def _column(name: str, given: pd.Series | None, table: pd.DataFrame) -> pd.Serie
         return _taken(flags.astype(bool), codes)
     if name in ("run", "task", "measure"):
         _refuse(_taken(each.isna() | (each.astype(str) == ""), codes), name, given, table, "is empty")
-    text = each.astype(object).where(each.notna(), DEFAULTS.get(name, "")).astype(str).astype("str")
+    text = each.astype(object).where(each.notna(), "").astype(str).astype("str")
     return _taken(text, codes)
 
 
@@ -165,12 +170,16 @@ def _number(name: str, given: pd.Series, table: pd.DataFrame) -> pd.Series:
     _refuse(pd.Series(np.isinf(numbers)), name, given, table, "is infinite")
     if name == "step":
         _refuse(numbers.isna(), name, given, table, "is missing")
-    if name == "seed":
-        numbers = numbers.fillna(0)
     if name in ("stderr", "n"):
         _refuse(numbers < 0, name, given, table, "is negative")
-    whole = name in ("step", "seed") and bool((numbers == np.floor(numbers)).all())
-    return numbers.astype("int64") if whole else numbers
+    if name == "budget":
+        _refuse(numbers <= 0, name, given, table, "is no planned number of steps: it is not positive")
+    return _counts(numbers) if name in ("step", "seed") else numbers
+
+
+def _counts(numbers: pd.Series) -> pd.Series:
+    """As integers, where all are whole."""
+    return numbers.astype("int64") if bool((numbers == np.floor(numbers)).all()) else numbers
 
 
 def _position(given: pd.Series, table: pd.DataFrame) -> pd.Series:
@@ -184,11 +193,19 @@ def _refuse(bad: pd.Series, name: str, given: pd.Series, table: pd.DataFrame, wh
     if not bad.any():
         return
     row = int(np.flatnonzero(bad.to_numpy())[0])
-    place = ", ".join(f"{c} {table[c].iloc[row]!r}" for c in ("run", "step", "task", "measure") if c in table.columns)
+    here = {c: _shown(table[c].iloc[row]) for c in ("run", "step", "task", "measure") if c in table.columns}
+    place = ", ".join(f"{column} {value}" for column, value in here.items())
     more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
     raise InputError(
-        f"column {name!r}, row {row + 1}: {given.iloc[row]!r} {what}{more}" + (f" [{place}]" if place else "")
+        f"column {name!r}, row {row + 1} of the data: {_shown(given.iloc[row])} {what}{more}"
+        + (f" [{place}]" if place else "")
     )
+
+
+def _shown(value: object) -> str:
+    """A cell as a reader would write it: text in quotes, numbers plain."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return f"{plain:.15g}" if isinstance(plain, float) else repr(plain)
 
 
 def _check(table: pd.DataFrame) -> None:
@@ -197,7 +214,8 @@ def _check(table: pd.DataFrame) -> None:
     wrong = ~table["kind"].isin(KINDS)
     if wrong.any():
         name = table.loc[wrong, "kind"].iloc[0]
-        _refuse(wrong, "kind", table["kind"], table, f"is no kind{nearest(name, KINDS)}")
+        what = f"is no kind{nearest(name, KINDS)}" if name else f"is missing; expected {' or '.join(KINDS)}"
+        _refuse(wrong, "kind", table["kind"], table, what)
     twice = table.duplicated([*CURVE, "step"], keep=False)
     if twice.any():
         rows = np.flatnonzero(twice.to_numpy())
@@ -205,8 +223,24 @@ def _check(table: pd.DataFrame) -> None:
         place = json.dumps({name: str(first[name]) for name in [*CURVE, "step"] if first[name] != ""})
         same = rows[(table.iloc[rows][[*CURVE, "step"]] == first[[*CURVE, "step"]]).all(axis=1).to_numpy()]
         raise InputError(
-            f"duplicate rows {same[0] + 1} and {same[1] + 1} for {place} ({len(rows)} rows are not unique)"
+            f"duplicate rows {same[0] + 1} and {same[1] + 1} of the data for {place} ({len(rows)} rows are not unique)"
         )
+
+
+def _check_runs(table: pd.DataFrame) -> None:
+    """Every run has one of each of FACTS in a task."""
+    run = table.groupby(["run", "task"], sort=False, observed=True).ngroup()
+    for name in FACTS:
+        fact = table[name][table[name].notna() & (table[name] != "")]
+        each = pd.DataFrame({"run": run[fact.index], "fact": pd.factorize(fact)[0]}).drop_duplicates()
+        changed = each.index[each.duplicated("run")]
+        if len(changed):
+            row = changed[0]
+            first = each.index[each["run"] == each["run"][row]][0]
+            raise InputError(
+                f"run {table['run'][row]!r} has {name} {_shown(table[name][first])} in row {first + 1} of the data and "
+                f"{_shown(table[name][row])} in row {row + 1} (task {table['task'][row]!r}); a run has one {name}"
+            )
 
 
 def _digits(numbers: pd.Series) -> pd.Series:

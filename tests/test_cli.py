@@ -51,6 +51,21 @@ def test_wrong_input_is_one_line_and_exit_code_2(arguments, words, capsys, tmp_p
         assert word in error
 
 
+def test_a_forecast_is_a_page_of_text_or_json(capsys, tmp_path):
+    rows = ["run,step,task,measure,value,kind,budget"]
+    rows += [f"r{k},{2**i},t,accuracy,{float(i > 4 + k)},behaviour,1024" for k in range(3) for i in range(9)]
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    command = ["leads", str(tmp_path / "t.csv"), "--forecast", "r1"]
+    assert main([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert {"{", "["}.isdisjoint(shown)
+    for key in ("run", "status", "now", "budget", "p_next", "reason"):
+        assert f"\n{key}: " in f"\n{shown}"
+    assert found["reason"] in shown
+
+
 @pytest.mark.parametrize("what", ["tasks", "measures", "methods", "families"])
 def test_list_names_what_there_is(what, capsys):
     assert main(["list", what]) == 0

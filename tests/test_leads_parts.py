@@ -16,15 +16,17 @@ from interp.leads.alarms import peaks, score, stretches
 from interp.leads.baseline import at_risk
 from interp.leads.events import first_event, under_way
 from interp.leads.features import FEATURES, features, tick
+from interp.leads.forecast import format_forecast
 from interp.leads.horizon import auroc, average_precision
 from interp.leads.logistic import fit, fit_many, log_loss, sigmoid
 from interp.leads.nulls import exchange, log_exchanges, p_family, p_single
 from interp.leads.outlook import tempered
-from interp.leads.panel import Panel, Series
+from interp.leads.panel import Panel, Series, make_panel, past_budget
 from interp.leads.spec import Spec, read_spec
 from interp.leads.splits import folds
 from interp.leads.survival import censoring_survival, comparable
 from interp.leads.timing import leave_one_out_error, predict, radius
+from interp.table import read_table
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -292,6 +294,7 @@ def test_the_event_is_the_last_checkpoint_below_a_tenth_of_a_completed_rise(cent
     up = first_event(curve(step, 0.1 + 0.8 * share), measure="accuracy", min_magnitude=0.2)
     expected = step[np.flatnonzero(share < 0.1)[-1]]
     assert abs(np.searchsorted(step, up.T) - np.searchsorted(step, expected)) <= 1
+    assert up.T in step, "the checkpoint's own step, to the bit"
     assert up.middle == pytest.approx(centre, rel=0.1)
     far = under_way(up, step)
     assert (np.diff(far) >= 0).all()
@@ -302,6 +305,43 @@ def test_the_event_is_the_last_checkpoint_below_a_tenth_of_a_completed_rise(cent
     cut = first_event(curve(step[share < 0.7], share[share < 0.7]), measure="accuracy", min_magnitude=0.2)
     assert down.T == small.T == cut.T == np.inf
     assert (under_way(down, step) == 0).all()
+
+
+def test_checkpoints_past_the_budget_are_said_and_censored() -> None:
+    step = np.geomspace(10, 1000, 30).round()
+    runs = []
+    for run, centre, budget in (("early", 60.0, 400), ("late", 600.0, 400), ("short", 60.0, 1000)):
+        value = sigmoid(4.394 * np.log10(step / centre) / 0.2)
+        runs.append(pd.DataFrame({"run": run, "step": step, "value": value, "budget": budget}))
+    table = read_table(pd.concat(runs).assign(task="t", measure="accuracy", kind="behaviour"))
+    made = make_panel(table, "t", Spec())
+    assert made.event.tolist() == [True, False, True]
+    assert made.budget.tolist() == [400, 400, 1000]
+    assert past_budget(made)[0].startswith("t: 2 of 3 runs have checkpoints past their budget")
+    assert past_budget(made.take([2])) == []
+
+
+def test_a_forecast_as_text_holds_no_raw_data_and_every_number_of_the_tables() -> None:
+    point = {"step": 10.0, "p_next": None, "p_by_budget": 0.5, "predicted": 1234.5, "low": 600.0, "high": 3000.0}
+    bins = [{"forecast": 0.25, "observed": 0.125, "n": 8}]
+    told = {"n": 8, "brier": 0.111, "brier_prevalence": 0.222, "bins": bins}
+    empty = {"n": 0, "brier": None, "brier_prevalence": None, "bins": []}
+    shared = {"mdape": 0.31, "interval_coverage": 0.75, "level": 0.8, "n": 8}
+    facts = {"run": "r0", "T": None, "now": 10.0, "series": ["a", "b L0"], "reason": "", "notes": []}
+    text = format_forecast(
+        {**facts, "points": [point], "calibration": {"p_next": empty, "p_by_budget": told, **shared}}
+    )
+    assert not set("{}[]'") & set(text)
+    lines = [line.split() for line in text.splitlines()]
+    assert ["T:", "-"] in lines
+    assert ["series:", "a,", "b", "L0"] in lines
+    assert ["10", "-", "0.5", "1234", "600", "3000"] in lines
+    assert ["p_by_budget", "8", "0.111", "0.222"] in lines
+    assert ["p_next", "0", "-", "-"] in lines
+    assert ["p_by_budget", "0.25", "0.125", "8"] in lines
+    assert "median error 0.31, interval holds 0.75 (nominal 0.8)" in text
+    alone = format_forecast({**facts, "points": [], "calibration": {"p_next": empty, "p_by_budget": empty, **shared}})
+    assert "earlier steps" not in alone
 
 
 # splits and nulls

@@ -39,6 +39,7 @@ from interp.report import (
     trajectory_figure,
     write_report,
 )
+from interp.report.tables import jumps_table
 from interp.table import read_table
 
 TARGET = ("modular_addition", "exact_match")
@@ -510,6 +511,44 @@ def test_behaviour_selector_shows_one_measure_at_a_time(grown):
     visible = np.array([button.args[0]["visible"] for button in buttons])
     assert (visible.sum(axis=0) == 1).all()
     assert len(buttons) == 5
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 30])
+def test_the_label_of_the_jump_rows_fits_beside_them(n):
+    steps = np.arange(1, 40)
+    rows = [
+        pd.DataFrame({"run": f"r{i}", "step": steps, "task": "t", "measure": "accuracy", "value": steps / 40})
+        for i in range(n)
+    ]
+    layout = behaviour_figure(pd.concat(rows)).layout
+    label = next(note for note in layout.annotations if note.text.startswith("jump"))
+    plot = layout.height - layout.margin.t - layout.template.layout.margin.b
+    strip = plot * (layout.yaxis2.domain[1] - layout.yaxis2.domain[0])
+    n_lines = label.text.count("<br>") + 1
+    assert (label.yref, label.textangle, layout.yaxis2.title.text) == ("y2 domain", None, None)
+    assert 1.3 * label.font.size * n_lines <= strip
+
+
+def test_baselines_are_told_apart(ranked):
+    figure = leads_figures(ranked)["coverage"]
+    looks = [(line.line.color, line.line.dash, line.marker.symbol) for line in figure.data if line.showlegend]
+    assert sum("baseline" in str(line.name) for line in figure.data if line.showlegend) > 1
+    assert len(looks) == len(set(looks))
+
+
+@pytest.mark.parametrize(("n_events", "shown"), [(1, False), (9, False), (10, True), (40, True)])
+def test_ranks_of_too_few_events_are_not_shown(ranked, grown, tmp_path, n_events, shown):
+    row = {**ranked["leaderboard"][0], "auroc": 0.8125, "concordance": 0.9375, "n_events": n_events}
+    told = {**ranked, "leaderboard": [row], "hindsight": [], "baselines": []}
+    text = write_report(grown_small(), tmp_path / "x.html", jumps=[], board=told, onsets=None).read_text()
+    assert ((">0.81<" in text), (">0.94<" in text)) == (shown, shown)
+    assert ("not shown where fewer than 10 runs jump" in text) is not shown
+
+
+def test_the_jumps_name_their_task_where_there_are_several(grown):
+    jumps = grown[1]
+    assert ">task<" not in jumps_table(jumps)
+    assert ">task<" in jumps_table([*jumps, {**jumps[0], "task": "another"}])
 
 
 def test_large_tables_are_thinned():

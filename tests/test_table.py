@@ -48,20 +48,29 @@ def test_read_is_idempotent_and_keeps_other_columns():
     [
         ({"drop": "step", "rename": {"value": "vlaue"}}, ["step"]),
         ({"rename": {"value": "vlaue"}}, ["'value'", "did you mean 'vlaue'"]),
-        ({"set": ("value", 1, np.inf)}, ["'value'", "row 2", "infinite", "run 'a'"]),
+        ({"set": ("value", 1, np.inf)}, ["'value', row 2 of the data: inf is infinite [run 'a', step 2, task 't'"]),
         ({"set": ("value", 2, "high")}, ["'value'", "row 3", "'high'", "not a number"]),
         ({"set": ("step", 0, "one")}, ["'step'", "row 1", "not a number"]),
         ({"set": ("step", 0, None)}, ["'step'", "row 1", "missing"]),
         ({"set": ("run", 3, "")}, ["'run'", "row 4", "empty"]),
-        ({"set": ("step", 1, 1)}, ["duplicate rows 1 and 2", '"run": "a"']),
+        ({"set": ("step", 1, 1)}, ["duplicate rows 1 and 2 of the data", '"run": "a"']),
         ({"set": ("kind", 1, "behavior")}, ["'kind'", "row 2", "did you mean 'behaviour'"]),
+        ({"set": ("kind", 1, "")}, ["'kind', row 2 of the data", "missing; expected behaviour or indicator"]),
+        ({"set": ("kind", 1, None)}, ["'kind', row 2 of the data", "missing; expected behaviour or indicator"]),
+        ({"set": ("budget", 1, 0)}, ["'budget', row 2 of the data: 0 ", "not positive", "step 2"]),
+        ({"set": ("budget", 1, -5)}, ["'budget', row 2 of the data: -5 ", "not positive"]),
+        ({"set": ("budget", 1, 200)}, ["run 'a' has budget 100 in row 1 of the data and 200 in row 2 (task 't')"]),
+        ({"set": ("setting", 3, "wd2")}, ["run 'b' has setting 'wd1' in row 3 of the data and 'wd2' in row 4"]),
+        ({"set": ("size", 1, "d24")}, ["run 'a' has size 'd12' in row 1", "'d24' in row 2", "a run has one size"]),
+        ({"set": ("seed", 3, 8)}, ["run 'b' has seed 7 in row 3", "8 in row 4"]),
         ({"set": ("online", 1, "perhaps")}, ["'online'", "row 2", "true nor false"]),
         ({"set": ("n", 1, -5)}, ["'n'", "row 2", "negative"]),
         ({"set": ("position", 1, 0.5)}, ["'position'", "row 2", "whole number"]),
     ],
 )
 def test_wrong_tables_are_refused_with_the_place(change, words):
-    frame = small(kind="behaviour", online=True, n=10, position=0).astype(object)
+    facts = {"setting": "wd1", "size": "d12", "seed": 7, "budget": 100}
+    frame = small(kind="behaviour", online=True, n=10, position=0, **facts).astype(object)
     if "set" in change:
         column, row, value = change["set"]
         frame.loc[row, column] = value
@@ -70,6 +79,17 @@ def test_wrong_tables_are_refused_with_the_place(change, words):
         read_table(frame)
     for word in words:
         assert word in str(error.value)
+
+
+def test_what_a_run_has_one_of_may_differ_between_runs_and_tasks_and_be_left_out():
+    facts = {"setting": ["x", "", "y", "y"], "seed": [3, None, 0, 0], "budget": [100, None, 2, 2]}
+    one = small(**facts)
+    other = small(task="u", setting="z", seed=5, budget=1)
+    table = read_table(pd.concat([one, other]))
+    assert table["setting"].tolist() == ["x", "", "y", "y", "z", "z", "z", "z"]
+    assert table["seed"].tolist() == [3, 0, 0, 0, 5, 5, 5, 5]
+    assert table["seed"].dtype == "int64"
+    assert table["budget"].fillna(-1).tolist() == [100, -1, 2, 2, 1, 1, 1, 1], "a run may go on past its budget"
 
 
 def test_rows_without_any_are_refused(tmp_path):

@@ -3,8 +3,9 @@
 Checkpoints scored on the same examples have serially dependent errors, so the null is not white: first-order
 autoregressive series with coefficients from 0 to .97 go through the very fit that the curve goes through, and
 the curve is compared with those whose *residuals* have an autocorrelation near its own. The coefficient is not
-plugged in: of all coefficients that the residuals do not rule out, the one that explains the curve best counts. A
-null is simulated once a number of checkpoints, and kept.
+plugged in: of all coefficients that the residuals do not rule out, the one that explains the curve best counts. Such a
+series wanders but does not leap, so that the largest leap of a curve is a second statistic. A null is simulated once a
+number of checkpoints, and kept.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ SERIES = 320
 NEIGHBOURS = 100
 RULED_OUT = 0.02
 MOST_DEPENDENCE = 0.9
+LEAP_SHARE = 0.1  # of the level, spent on the second statistic
+FEWEST_LEAPS = 9
 _SIZES = sorted({*range(5, 13), *np.geomspace(12, 400, 20).round().astype(int).tolist()})
 
 
@@ -31,28 +34,50 @@ def max_terms(n_points: int) -> int:
 
 
 def p_value(
-    statistic: float, lag: float, *, n_points: int, n_terms: int, dependent: bool = True, worst: bool = True
+    statistic: float,
+    lag: float,
+    *,
+    n_points: int,
+    n_terms: int,
+    leap: float = 0.0,
+    dependent: bool = True,
+    worst: bool = True,
 ) -> float:
     """The largest P(null statistic >= statistic) over the coefficients that residuals of a lag-1 near `lag` leave open.
 
-    statistic: ln(SSE of a constant / SSE of the fit), after `n_terms` sigmoids. A coefficient is ruled out where `lag`
+    statistic: ln(SSE of a constant / SSE of the fit), after `n_terms` sigmoids. leap: that of `leaps`; the p-value is
+    that of the more telling of the two, each at its share of the level. A coefficient is ruled out where `lag`
     lies in either RULED_OUT tail of its own series; where all are, the nearest counts. Beyond the 95 % quantile of the
     NEIGHBOURS series of nearest lag the tail is exponential. With `worst` false the coefficients are averaged over
     instead: for what is asked of a curve that has been found to change.
     """
     nearest = min(_SIZES, key=lambda size: abs(np.log(size / n_points)))
-    statistics, lags = _null(nearest, min(n_terms, max_terms(nearest)))
-    if not dependent:
-        return _tail(statistics[0], statistic)
+    statistics, lags, leapt = _null(nearest, min(n_terms, max_terms(nearest)))
     if not worst:
         near = np.argsort(np.abs(lags - lag), axis=None, kind="stable")[: 4 * NEIGHBOURS]
-        return _tail(statistics.ravel()[near], statistic)
-    below = (lags <= lag).mean(1)
-    left_open = np.minimum(below, 1 - below) >= RULED_OUT
-    if not left_open.any():
-        left_open = np.arange(len(lags)) == np.abs(np.median(lags, axis=1) - lag).argmin()
-    near = np.argsort(np.abs(lags[left_open] - lag), axis=1, kind="stable")[:, :NEIGHBOURS]
-    return max(_tail(values, statistic) for values in np.take_along_axis(statistics[left_open], near, axis=1))
+        return _tail(statistics.ravel()[near] if dependent else statistics[0], statistic)
+    if dependent:
+        below = (lags <= lag).mean(1)
+        left_open = np.minimum(below, 1 - below) >= RULED_OUT
+        if not left_open.any():
+            left_open = np.arange(len(lags)) == np.abs(np.median(lags, axis=1) - lag).argmin()
+    else:
+        left_open = np.arange(len(lags)) == 0
+    lags, statistics, leapt = lags[left_open], statistics[left_open], leapt[left_open]
+    near = np.argsort(np.abs(lags - lag), axis=1, kind="stable")[:, : NEIGHBOURS if dependent else None]
+    fitted = max(_tail(values, statistic) for values in np.take_along_axis(statistics, near, axis=1))
+    leaping = max(_tail(values, leap) for values in np.take_along_axis(leapt, near, axis=1))
+    return min(fitted / (1 - LEAP_SHARE), leaping / LEAP_SHARE, 1.0)
+
+
+def leaps(y: Float[ndarray, "curve point"], least: float = 0.0) -> Float[ndarray, "curve"]:
+    """The largest difference between the means of two neighbouring pairs of checkpoints, over the root mean square of
+    these differences without the three largest, and without less than `least`; 0 where there are few."""
+    if y.shape[1] < FEWEST_LEAPS:
+        return np.zeros(len(y))
+    pairs = (y[:, 1:] + y[:, :-1]) / 2
+    size = np.sort(np.abs(pairs[:, 2:] - pairs[:, :-2]), axis=1)
+    return np.asarray(size[:, -1] / np.maximum(np.sqrt((size[:, :-3] ** 2).mean(1)), max(least, 1e-12)))
 
 
 def _tail(values: Float[ndarray, "series"], statistic: float) -> float:
@@ -69,27 +94,29 @@ def dependence(lag: float, *, n_points: int, n_terms: int) -> float:
     The mean coefficient of the null series with residuals like that; a fit eats dependence, so it lies above `lag`.
     """
     nearest = min(_SIZES, key=lambda size: abs(np.log(size / n_points)))
-    _, lags = _null(nearest, min(n_terms, max_terms(nearest)))
+    _, lags, _ = _null(nearest, min(n_terms, max_terms(nearest)))
     near = np.argsort(np.abs(lags - lag), axis=None, kind="stable")[: 4 * NEIGHBOURS]
     return min(round(float(np.repeat(COEFFICIENTS, SERIES)[near].mean()), 1), MOST_DEPENDENCE)
 
 
+_Simulated = tuple[Float[ndarray, "*curves"], Float[ndarray, "*curves"], Float[ndarray, "*curves"]]
+
+
 @lru_cache(maxsize=128)
-def _null(
-    n_points: int, n_terms: int
-) -> tuple[Float[ndarray, "coefficient series"], Float[ndarray, "coefficient series"]]:
-    squares, lags = _simulate(n_points)
+def _null(n_points: int, n_terms: int) -> _Simulated:
+    """Statistics after `n_terms` sigmoids, lags of the residuals and leaps, [coefficient, series] each."""
+    squares, lags, leapt = _simulate(n_points)
     statistics = np.log(squares[:, 0] / np.maximum(squares[:, n_terms], 1e-300))
-    return statistics.reshape(-1, SERIES), lags[:, n_terms].reshape(-1, SERIES)
+    return statistics.reshape(-1, SERIES), lags[:, n_terms].reshape(-1, SERIES), leapt.reshape(-1, SERIES)
 
 
 @lru_cache(maxsize=64)
-def _simulate(n_points: int) -> tuple[Float[ndarray, "series term1"], Float[ndarray, "series term1"]]:
+def _simulate(n_points: int) -> _Simulated:
     rng = np.random.default_rng(n_points)
     atoms = dictionary(np.linspace(0, 3, n_points))
     thin = atoms.values[:, :: max(1, atoms.values.shape[1] // 700)]
     noise = np.concatenate([autoregressive(SERIES, n_points, rho, rng) for rho in COEFFICIENTS])
-    return pursue(noise, thin, max_terms(n_points))
+    return *pursue(noise, thin, max_terms(n_points)), leaps(noise)
 
 
 def autoregressive(

@@ -16,7 +16,7 @@ from interp.jumps._atoms import Atoms, dictionary, lag_one, pursue
 from interp.jumps._curve import RESOLUTION, Curve, select, standardise
 from interp.jumps._fit import Fit, empty, grow, part, polish, settle, tame, term_price, without, worth
 from interp.jumps._limits import Limits
-from interp.jumps._null import dependence, max_terms, p_value
+from interp.jumps._null import dependence, leaps, max_terms, p_value
 from interp.jumps._rise import Rise, as_rise, rises
 from interp.jumps._spikes import THRESHOLD, Spike, find_spikes, merged, most_spikes, spiked
 
@@ -121,7 +121,8 @@ def _anything(curve: Curve, atoms: Atoms, floor: float, limits: Limits) -> float
     statistic = np.log(np.maximum(squares[0, 0], 1e-300) / np.maximum(squares[0], floor))
     n_terms = 1 + int(np.argmax(n_points * statistic[1:] - term_price(n_points) * np.arange(1, most + 1)))
     lag = float(lags[0, n_terms])
-    return p_value(statistic[n_terms], lag, n_points=n_points, n_terms=n_terms, dependent=limits.dependent)
+    leap = float(leaps(curve.y[None], np.sqrt(floor / n_points))[0])
+    return p_value(statistic[n_terms], lag, n_points=n_points, n_terms=n_terms, leap=leap, dependent=limits.dependent)
 
 
 def evidence(y: Float[ndarray, "point"], worse: Fit, better: Fit, floor: float) -> float:
@@ -160,9 +161,11 @@ def _one_more(y: Float[ndarray, "point"], fit: Fit, atoms: Atoms) -> Fit:
 
 
 def _outlier(y: Float[ndarray, "point"], fit: Fit, floor: float) -> int | None:
-    """The inner point beyond both its neighbours whose deletion explains most, where it stands out by more than
-    THRESHOLD standard deviations."""
-    beyond = (y[1:-1] - y[:-2]) * (y[1:-1] - y[2:]) > 0
+    """The inner point beyond both its neighbours, by half of its distance from the fit at least, whose deletion explains
+    most, where it stands out by more than THRESHOLD standard deviations."""
+    before, after = y[1:-1] - y[:-2], y[1:-1] - y[2:]
+    alone = np.minimum(np.abs(before), np.abs(after)) >= 0.5 * np.abs(y - fit.at())[1:-1]
+    beyond = (before * after > 0) & alone
     gain = np.where(beyond, worth(y, fit)[1:-1], 0.0)
     freedom = len(y) - 2 - 3 * len(fit.centre)
     noise = max(fit.squares - gain.max(), floor) / max(freedom, 1)

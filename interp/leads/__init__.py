@@ -6,6 +6,7 @@ from __future__ import annotations
 from interp.leads.board import Board as Board
 from interp.leads.board import format_board as format_board
 from interp.leads.forecast import forecast as forecast
+from interp.leads.forecast import format_forecast as format_forecast
 from interp.leads.onsets import align as align
 from interp.leads.onsets import events as events
 from interp.leads.onsets import lead_times as lead_times
@@ -24,6 +25,7 @@ __all__ = [
     "events",
     "forecast",
     "format_board",
+    "format_forecast",
     "lead_times",
     "lock",
     "rank_leads",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ class Board:
 
     leaderboard: online indicators, leading ones first, then by gain. hindsight: measures that use the run's end.
     baselines: the step and the trivial measures, whose gain is over step and setting only. spec: its digest.
-    per_run: alarm and lead (T − alarm)/T of every run and series at the rate that decides. notes: what the reader
+    per_run: alarm and lead (T − alarm)/T of every run and series at the rate that decides; `budget` is the step up to
+    which the run is known, its planned end or, where it has not got there, its last checkpoint. notes: what the reader
     must know.
     """
 
@@ -97,14 +98,22 @@ def name_of(row: dict[str, Any]) -> str:
 
 def _table(rows: Iterable[dict[str, Any]]) -> list[str]:
     lines = [["indicator", "task", *(title for _, title in _COLUMNS)]]
-    lines += [[name_of(row), row["task"], *(_cell(row.get(key, math.nan)) for key, _ in _COLUMNS)] for row in rows]
+    lines += [[name_of(row), row["task"], *(cell(row.get(key, math.nan)) for key, _ in _COLUMNS)] for row in rows]
+    return in_columns(lines)
+
+
+def in_columns(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of cells as lines of text, every column as wide as its widest cell."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value for a reader: three digits (whole numbers from 1000 on), "-" where it is not defined."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.0f}" if 999.5 <= abs(value) < 1e12 else f"{value:.3g}"
+    return str(value)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from interp.jumps._curve import make_curve
 from interp.jumps._limits import Limits
+from interp.leads.features import tick
 from interp.plugins import load
 
 
@@ -49,18 +50,18 @@ def first_event(
     centre, width = float(up[0].midpoint), float(up[0].width)
     for rise in up:
         if rise.after < len(curve) - 1:
-            return Event(
-                T=float(10 ** curve.x[rise.before]), middle=float(10**rise.midpoint), centre=centre, width=width
-            )
+            T = float(tick(curve.steps)[rise.before])
+            return Event(T=T, middle=float(10**rise.midpoint), centre=centre, width=width)
     return Event(centre=centre, width=width)
 
 
-def under_way(event: Event, step: Float[np.ndarray, "step"], floor: float = 0.01) -> Float[np.ndarray, "step"]:
+def under_way(event: Event, step: Float[np.ndarray, "step"], floor: float = 0.03) -> Float[np.ndarray, "step"]:
     """How far the behaviour's own rise has got by its fitted curve: log(share / floor), 0 below the floor, 1 at 10 %.
 
-    The share is that of a sigmoid in log step. It is the target as if measured without noise, to 1 % of its rise:
+    The share is that of a sigmoid in log step. It is the target as if measured without noise, from 3 % of its rise on:
     known only afterwards, and used only to make the baseline stronger, so that an indicator does not lead by being the
-    better thermometer of a rise that has begun.
+    better thermometer of a rise that has begun. A lower floor would give the event away: of a rise of .8
+    decades 1 % is done at T/3.
     """
     if np.isnan(event.centre):
         return np.zeros(len(step))

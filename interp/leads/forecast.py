@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ import pandas as pd
 
 from interp.errors import InputError, unknown
 from interp.leads.baseline import standardised
-from interp.leads.board import name_of, plain
+from interp.leads.board import cell, in_columns, name_of, plain
 from interp.leads.outlook import Chance, When, chance, when
-from interp.leads.panel import Panel
+from interp.leads.panel import Panel, past_budget
 from interp.leads.rank import make_panels
 from interp.leads.spec import Spec, read_spec
 from interp.leads.splits import folds
@@ -65,9 +65,35 @@ def forecast(
     out["points"] = [point for ok, point, *_ in points if ok]
     out["calibration"] = _calibration([point[2:] for point in points], spec)
     out |= {"n_runs": len(panel.runs) - 1, "n_events": int(np.delete(panel.event, me).sum())}
-    out["notes"] = [f"the run is also in task {name!r}" for name in others]
+    out["notes"] = [*(f"the run is also in task {name!r}" for name in others), *past_budget(panel)]
     out["spec"] = spec.digest
     return plain(out)
+
+
+def format_forecast(found: Mapping[str, Any]) -> str:
+    """What `forecast` gave as text: the facts, a line each, then the forecasts at earlier steps and how those of the
+    held-out runs came true, as tables."""
+    facts = {key: value for key, value in found.items() if key not in ("points", "calibration")}
+    shown = {key: ", ".join(value) if isinstance(value, list) else cell(value) for key, value in facts.items()}
+    lines = [f"{key}: {text}" for key, text in shown.items() if text]
+    if found["points"]:
+        lines += ["", "The same at earlier steps", *_table(found["points"])]
+    told, chances = found["calibration"], ("p_next", "p_by_budget")
+    scores = [{"of held-out runs": name} | {key: told[name][key] for key in _SCORES} for name in chances]
+    lines += ["", "Calibration: the same forecasts of other runs, held out", *_table(scores)]
+    bins = [{"of held-out runs": name, **each} for name in chances for each in told[name]["bins"]]
+    lines += ["", *_table(bins)] if bins else []
+    held = f"median error {cell(told['mdape'])}, interval holds {cell(told['interval_coverage'])}"
+    return "\n".join([*lines, "", f"predicted step: n {told['n']}, {held} (nominal {cell(told['level'])})"])
+
+
+_SCORES = ("n", "brier", "brier_prevalence")
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        "  " + line for line in in_columns([list(rows[0]), *([cell(value) for value in row.values()] for row in rows)])
+    ]
 
 
 def _panel_of(panels: list[Panel], run: str, task: str | None) -> tuple[Panel, list[str]]:

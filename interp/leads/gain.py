@@ -17,6 +17,7 @@ from interp.leads.spec import Spec
 STRENGTH = 0.3  # of the indicator's ridge, in runs' worth of rows
 TRUST = 0.3  # of what an indicator moves the baseline's logit: near 0 the score's signal to noise, at 1 the full fit
 WIDEN = 1.3  # of the gain's interval: the folds share training runs, so that gains vary more than runs do
+SKEW, MOST_SKEW = 1.5, 1.4  # of its upper end
 LEAST_SCALE = 0.01  # a residual smaller than this is rounding, not a signal
 LEAST_EVENTS = 10
 
@@ -162,7 +163,9 @@ def interval(
     Basic, 2·gain minus the quantiles of the draws: gains are skewed, and where there is nothing to gain percentiles
     cover too little. The draws know nothing of what other training runs would have taught, nor how few runs there are:
     both ends are moved out by WIDEN (cf. Nadeau and Bengio 2003, whose bound is 1.5 for five folds; 1.3 covers in
-    simulation) and by Student's quantile over the normal one.
+    simulation) and by Student's quantile over the normal one. The upper end lies further off: a gain is a product, what
+    was learned times what it is worth on runs held out, and both come short together; it is moved by exp(SKEW · half
+    width / gain), at most e^MOST_SKEW.
     """
     rng = np.random.default_rng([spec.seed, 11])
     has = n_rows > 0
@@ -174,4 +177,6 @@ def interval(
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     gain = total.sum(axis=1) / rows.sum()
     wider = WIDEN * stdtrit(max(n - 1, 1), 1 - tail) / ndtri(1 - tail)
-    return gain, gain - wider * (high - gain), gain + wider * (gain - low)
+    half = wider * np.maximum(high - gain, gain - low)
+    skew = np.exp(np.minimum(SKEW * half / np.maximum(gain, 1e-12), MOST_SKEW))
+    return gain, gain - wider * (high - gain), gain + half * skew

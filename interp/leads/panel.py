@@ -153,6 +153,15 @@ def make_panel(table: pd.DataFrame, task: str, spec: Spec) -> Panel:
     )
 
 
+def past_budget(panel: Panel) -> list[str]:
+    """A note, where runs have checkpoints past their planned end."""
+    n = int((panel.seen & (panel.step > panel.planned[:, None])).any(axis=1).sum())
+    what = (
+        f"{panel.task}: {n} of {len(panel.runs)} runs have checkpoints past their budget; a jump that begins there is"
+    )
+    return [f"{what} no event, and they are censored at the budget"] if n else []
+
+
 def _grid(steps: np.ndarray, most: int = 240) -> np.ndarray:
     """All steps at which the target was measured; where they are many, those nearest to a logarithmic grid."""
     steps = np.unique(steps)

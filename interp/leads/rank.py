@@ -13,7 +13,7 @@ import pandas as pd
 from interp.errors import InputError, unknown
 from interp.leads.board import Board, order
 from interp.leads.nulls import p_family, too_few
-from interp.leads.panel import Panel, choose_target, make_panel
+from interp.leads.panel import Panel, choose_target, make_panel, past_budget
 from interp.leads.rows import Gains, score_rows, series_gains
 from interp.leads.spec import Spec, read_spec
 from interp.leads.splits import pooled
@@ -109,4 +109,4 @@ def _notes(panel: Panel, gains: Gains) -> list[str]:
         notes.append(f"{panel.task}: no gain: {gains.reason}")
     elif reason := too_few(panel.setting):
         notes.append(f"{panel.task}: no family-wise p: {reason}")
-    return notes
+    return notes + past_budget(panel)

@@ -60,6 +60,24 @@ def wrap(module: nn.Module, tokenizer: Any = None, *, config: Mapping[str, Any] 
     return Model(module=module, config=described, tokenizer=tokenizer, sites=sites)
 
 
+def opaque(module: nn.Module, d_vocab: int) -> Model:
+    """The handle over a module of one's own, whose forward takes tokens [prompt, pos] as its first argument and gives logits
+    [prompt, pos, vocab], or an object that has them as `.logits`.
+
+    Its logits and its weights are all that is known of it: activations and padded prompts are refused. d_vocab: about how
+    many logits a position has, by which batches are sized.
+    """
+    config = {"architecture": type(module).__name__, "n_layers": 0, "d_vocab": d_vocab}
+    return Model(module=module, config=config, sites=None, opaque=True)
+
+
+def is_known(module: nn.Module) -> bool:
+    """Whether the module is of a library whose modules can be wrapped, or refused for a reason: Hugging Face's and
+    TransformerLens'."""
+    is_lens = type(module).__module__.partition(".")[0] == "transformer_lens"
+    return is_lens or hasattr(getattr(module, "config", None), "to_dict")
+
+
 def _describe(module: nn.Module) -> dict[str, Any]:
     """What config.json would hold for this module."""
     if type(module).__name__ == "NativeModel":

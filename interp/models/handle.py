@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ class Model:
     config: as in config.json, with `architecture` ("native" or the Hugging Face class name).
     ref: the checkpoint whose weights it holds, None for a module made in memory.
     sites: the architecture's map, None where there is none (then the bridge serves).
+    opaque: a module of one's own: there is no bridge either, and only logits and weights can be asked for.
 
     Weights may change in place; if sub-modules are exchanged for others, wrap the module anew.
     """
@@ -38,6 +40,7 @@ class Model:
     tokenizer: Any = None
     ref: CheckpointRef | None = None
     sites: Sites | None
+    opaque: bool = False
     _bridge: tuple[int, TransformerBridge] | None = field(default=None, repr=False)
     _parameters: dict[str, Tensor] | None = field(default=None, repr=False)
     _first: Tensor | None = field(default=None, repr=False)
@@ -49,6 +52,8 @@ class Model:
     ) -> Float[Tensor, "prompt pos vocab"]:
         """Logits at every position."""
         output = self.module(**self.inputs(tokens, mask))
+        if self.opaque:
+            self._check_output(output, tokens)
         return output if isinstance(output, torch.Tensor) else output.logits
 
     def inputs(
@@ -63,6 +68,8 @@ class Model:
             InputError: tokens that are not integers [prompt, pos], too long, or out of the vocabulary; a mask of another shape.
         """
         check_tokens(self, tokens, mask)
+        if self.opaque:
+            return self._first_argument(tokens, mask)
         inputs: dict[str, Tensor | bool] = {"input_ids": tokens.to(self.device)}
         if not self.is_native:
             inputs["use_cache"] = False
@@ -76,6 +83,25 @@ class Model:
         if shifted.any():
             inputs["position_ids"] = torch.where(shifted, counted, plain)
         return inputs
+
+    def _check_output(self, output: Any, tokens: Tensor) -> None:
+        logits = output if isinstance(output, torch.Tensor) else getattr(output, "logits", None)
+        if not isinstance(logits, torch.Tensor) or logits.dim() != 3 or logits.shape[:2] != tokens.shape:
+            got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(output).__name__}"
+            raise InputError(
+                f"{self.config['architecture']} gives {got} for tokens {tuple(tokens.shape)}; "
+                "expected logits [prompt, pos, vocab], or an object that has them as .logits"
+            )
+
+    def _first_argument(self, tokens: Tensor, mask: Tensor | None) -> dict[str, Tensor | bool]:
+        """What an opaque module's forward is called with: the tokens, by the name of its first parameter."""
+        kind = self.config["architecture"]
+        if mask is not None and not bool(mask.all()):
+            raise InputError(f"{kind} is a module of one's own: it is given whole prompts, and these have padding")
+        first = next(iter(inspect.signature(self.module.forward).parameters.values()), None)
+        if first is None or first.kind not in (first.POSITIONAL_OR_KEYWORD, first.KEYWORD_ONLY):
+            raise InputError(f"{kind}.forward has no named first argument to take tokens [prompt, pos]")
+        return {first.name: tokens.to(self.device)}
 
     def swap(self, state_dict: Mapping[str, Tensor], *, ref: CheckpointRef | None = None) -> None:
         """Copy other weights into the module's own tensors, in place; a cached bridge is discarded.
@@ -194,8 +220,17 @@ class Model:
             if value is not None and value != -1:
                 return int(value)
         if default is None:
+            check_inside(self, names[0])
             raise InputError(f"the configuration of {self.config['architecture']} has none of {', '.join(names)}")
         return int(default())
+
+
+def check_inside(model: Model, what: str) -> None:
+    """Raises InputError where `what` lies inside of a module of one's own."""
+    if model.opaque:
+        raise InputError(
+            f"no {what} of {model.config['architecture']}, a module of one's own: only its logits and weights are known"
+        )
 
 
 def check_tokens(model: Model, tokens: Any, mask: Any) -> None:

@@ -42,13 +42,17 @@ def run(
     At one site the changes come first, in their order, and the look sees what they leave. `logits_at` unembeds these
     positions only. Gradients flow as the caller's grad mode says; dropout is off, whatever the module's mode.
     """
+    if model.opaque:
+        with evaluating(model.module):
+            everywhere = model(tokens, mask)
+        return everywhere if logits_at is None else everywhere[_rows(model, logits_at), logits_at.to(model.device)]
     if model.sites is None:
         return run_bridge(model, tokens, mask, changes=changes or {}, looks=looks or {}, logits_at=logits_at)
     inputs, seen = model.inputs(tokens, mask), looks or {}
     with evaluating(model.module), shadowing() as put:
         scores, patterns = _reach(model, put, changes or {}, seen if logits else _stop_after_the_last(seen))
         if logits_at is not None:
-            rows, at = torch.arange(len(logits_at), device=model.device)[:, None], logits_at.to(model.device)
+            rows, at = _rows(model, logits_at), logits_at.to(model.device)
             on_input(put, model.module.get_submodule(mapped(model).unembed), lambda stream: stream[rows, at])
         with edited_attention(model, scores, patterns):
             try:
@@ -56,6 +60,10 @@ def run(
             except _Done:
                 return None
     return output if isinstance(output, torch.Tensor) else output.logits
+
+
+def _rows(model: Model, logits_at: Int[Tensor, "prompt chosen"]) -> Int[Tensor, "prompt 1"]:
+    return torch.arange(len(logits_at), device=model.device)[:, None]
 
 
 def _reach(

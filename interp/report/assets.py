@@ -44,9 +44,9 @@ th button { all:unset; cursor:pointer; padding:7px 8px 7px 0; color:var(--muted)
   line-height:1.25 }
 th button:hover, th button:focus-visible, th[aria-sort] button { color:var(--ink) }
 th[aria-sort=ascending] button::after { content:" ↑" } th[aria-sort=descending] button::after { content:" ↓" }
-td { padding:5px 8px 5px 0; border-bottom:1px solid #f0f2f4; vertical-align:top; white-space:nowrap }
-td.wide { white-space:normal; min-width:180px; max-width:360px; overflow-wrap:anywhere }
-td.n, th.n { text-align:right } th.n button { padding-right:8px }
+td { padding:5px 8px 5px 0; border-bottom:1px solid #f0f2f4; vertical-align:top }
+td.wide { min-width:180px; max-width:360px; overflow-wrap:anywhere }
+td.n { white-space:nowrap } td.n, th.n { text-align:right } th.n button { padding-right:8px }
 tr.mark td:first-child { box-shadow:inset 3px 0 var(--accent); padding-left:9px } table.sortable tr:not(.mark)
   td:first-child { padding-left:9px }
 th:first-child button { padding-left:9px }

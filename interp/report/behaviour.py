@@ -78,14 +78,19 @@ def behaviour_figure(table: Any, jumps: Any = None, *, controls: Collection[str]
     axis = style.step_axis(data["step"])
     figure.update_xaxes(**{**axis, "title": None, "showticklabels": False, "ticks": ""}, row=1, col=1)
     figure.update_xaxes(**axis, row=2, col=1)
-    figure.update_yaxes(
-        range=[-0.8, len(runs) - 0.2],
-        showgrid=False,
-        showticklabels=False,
-        ticks="",
-        row=2,
-        col=1,
-        title={"text": "jump interval,<br>one row a run", "font": {"size": 12, "color": style.MUTED}},
+    rows = {"range": [-0.8, len(runs) - 0.2], "showgrid": False, "showticklabels": False, "ticks": ""}
+    figure.update_yaxes(**rows, row=2, col=1)
+    figure.add_annotation(
+        text="jump<br>interval,<br>by run",
+        font={"size": 11, "color": style.MUTED},
+        align="right",
+        showarrow=False,
+        x=0,
+        xref="paper",
+        xanchor="right",
+        xshift=-10,
+        y=0.5,
+        yref="y2 domain",
     )
     figure.update_layout(legend={"tracegroupgap": 2, "x": 1.01, "y": 1})
     if buttons:

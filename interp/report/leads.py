@@ -166,12 +166,13 @@ def _gain(rows: pd.DataFrame) -> go.Figure | None:
 
 def _coverage(rows: pd.DataFrame) -> go.Figure | None:
     """Share of events warned in time against the false-alarm rate: what is called leading, the six best others and the
-    three best baselines by name, the rest pale."""
+    three best baselines by name and marker, the rest pale."""
     curves = _coverage_curves(rows)
     if not curves:
         return None
     named = [name for name, role, _ in curves if role == "indicator"][:6]
     baselines = [name for name, role, _ in curves if role == "baseline"][:3]
+    symbols = dict(zip(baselines, ("square-open", "diamond-open", "triangle-up-open"), strict=False))
     figure = go.Figure()
     for name, role, points in curves:
         shown = role == "leading" or name in named or name in baselines
@@ -184,6 +185,7 @@ def _coverage(rows: pd.DataFrame) -> go.Figure | None:
             mode="lines+markers",
             name=escape(style.pretty(name)) + (" (baseline)" if role == "baseline" else ""),
             line={"color": colour, "dash": "dot" if role == "baseline" else "solid", "width": width},
+            marker={"symbol": symbols.get(name, "circle"), "size": 8 if name in symbols else 6},
             opacity=1 if shown else 0.35,
             showlegend=shown,
             hovertemplate="%{y:.0%} warned at %{x:.0%} false alarms",

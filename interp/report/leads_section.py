@@ -8,8 +8,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from interp.leads.gain import LEAST_EVENTS
 from interp.report import style, tables
 from interp.report.leads import board_dict, board_frame, forecast_points, leads_figures
+from interp.report.rows import records_of
 from interp.report.section import Material, Section, caption, figure_html, section
 
 _LISTS = {
@@ -49,7 +51,7 @@ def leads_section(material: Material) -> Section | str:
             caption("Each indicator's own onset by the jump detector, against the run's jump."),
             tables.onset_table(material.onsets),
         ]
-    notes = board_dict(material.board).get("notes") or []
+    notes = [*(board_dict(material.board).get("notes") or []), *_left_out(material.board)]
     parts += [f'<p class="note">{escape(str(note))}</p>' for note in notes]
     parts += _lead_figures(figures, material)
     for name in ("hindsight", "baselines"):
@@ -65,6 +67,16 @@ def leads_section(material: Material) -> Section | str:
         onsets=material.onsets,
         forecast=forecast_points(material.forecast),
     )
+
+
+def _left_out(board: Any) -> list[str]:
+    """A note, where the tables leave out ranks of too few events."""
+    rows = board_frame(board)
+    ranked = (
+        rows[rows["auroc"].notna() | rows["concordance"].notna()] if {"auroc", "concordance"} <= set(rows) else rows
+    )
+    few = any(tables.few_events(row) for row in records_of(ranked))
+    return [f"AUROC and concordance are not shown where fewer than {LEAST_EVENTS} runs jump."] if few else []
 
 
 def _lead_figures(figures: Mapping[str, go.Figure], material: Material) -> list[str]:
@@ -92,7 +104,7 @@ def _lead_figures(figures: Mapping[str, go.Figure], material: Material) -> list[
             "Warned in time, at what price",
             "Share of jumps whose first alarm came in the window, against the share of runs that raise a false "
             "alarm. On the dashed diagonal an "
-            "alarm is worth nothing; dotted lines are baselines.",
+            "alarm is worth nothing; dotted lines are baselines, told apart by their markers.",
         ),
         "forecast": (
             "Forecast of the run in progress",

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from interp.leads.gain import LEAST_EVENTS
 from interp.report import style
 from interp.report.leads import LISTS, board_frame, row_name
 from interp.report.outcomes import jump_frame
@@ -99,7 +100,7 @@ def jumps_table(jumps: Any, *, measures: Sequence[str] | None = None) -> str:
     )
     columns = [
         words("run", "who"),
-        words("task", "task"),
+        *([words("task", "task")] if frame["task"].nunique() > 1 else []),
         words("measure", "where"),
         words("kind", "kind", "abrupt, gradual, none, artefact, spike or undetermined"),
         numbers("before", "step_before", "last checkpoint below 10 % of the rise"),
@@ -202,8 +203,8 @@ def _lead_columns(part: pd.DataFrame) -> list[Column]:
             text=_coverage,
             sort=_covered,
         ),
-        "auroc": numbers("AUROC", "auroc", "jump within the horizon, at fixed landmarks", _two),
-        "concordance": numbers("concordance", "concordance", "of a discrete-time hazard model", _two),
+        "auroc": _score("AUROC", "auroc", "jump within the horizon, at fixed landmarks"),
+        "concordance": _score("concordance", "concordance", "of a discrete-time hazard model"),
         "gain": Column(
             head="gain, bits a row",
             note="held-out gain over the baselines, with its interval",
@@ -217,6 +218,23 @@ def _lead_columns(part: pd.DataFrame) -> list[Column]:
     }
     always = {"indicator", "leading"}
     return [c for f, c in shown.items() if f in always or (_known(part, f) and (f != "task" or several))]
+
+
+def _score(head: str, field: str, note: str) -> Column:
+    """A rank statistic, left out where so few events give it that it is 0 or 1 by chance."""
+    return Column(
+        head=head,
+        note=f"{note}; – with fewer than {LEAST_EVENTS} events",
+        text=lambda row: _two(None if few_events(row) else row.get(field)),
+        sort=lambda row: None if few_events(row) else row.get(field),
+        numeric=True,
+    )
+
+
+def few_events(row: Mapping[str, Any]) -> bool:
+    """Whether a row of the board rests on fewer events than a gain needs."""
+    n = row.get("n_events")
+    return n is not None and n < LEAST_EVENTS
 
 
 def _known(part: pd.DataFrame, field: str) -> bool:
