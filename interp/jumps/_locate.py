@@ -17,6 +17,7 @@ from interp.jumps._shapes import SHAPES, Profile, Shape, placed, profile
 CENTRES = 21
 MOST_LOOKS = 6
 LEAST_NEAR = 5
+BEYOND = (1e3, 0.3, 0.1, 0.03)
 LEVEL = 0.95
 
 
@@ -42,11 +43,13 @@ class Located:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Candidate:
-    """The rise as one shape describes it best, with the sum of squares of its whitened residuals."""
+    """The rise as one shape describes it best, the sum of squares of its whitened residuals, and their variance: not
+    below what is believed."""
 
     part: Float[ndarray, "fine"]
     residual: Float[ndarray, "point"]
     squares: float
+    variance: float
     low: float
     high: float
 
@@ -61,20 +64,23 @@ def locate(
 ) -> Located:
     """One rise of `target`, the curve without what its other changes explain beyond `rest`, the fit of the others.
 
-    Each shape (the own one and SHAPES) is fitted by itself. Its likely middles are those at which some width and height
-    leave a sum of squares within Student's quantile of the shape's least: a profile likelihood. The band covers the
-    likely middles of all shapes that the curve does not rule out; the rise is their mean by likelihood, where each
-    further term of the own one costs as much as it did in the fit.
+    Each of SHAPES is fitted by itself; where all of them leave so much more than the rise as it was fitted that its
+    further terms are worth their price, it stands alone. The likely middles of a shape are those at which some width and
+    height leave a sum of squares within Student's quantile of the least: a profile likelihood. The band covers those of
+    all shapes that the curve does not rule out; the rise is their mean by likelihood.
 
     floor: the least believable sum of squares.
     """
-    found = [_candidate(curve, fine, target, rest, shape, own, floor) for shape in (own.shape, *SHAPES)]
-    squares = np.array([each.squares for each in found])
-    variance = _variance(squares.min(), rest, floor)
-    excess = (squares - squares.min()) / variance
+    found = [_candidate(curve, fine, target, rest, shape, 1, own, floor) for shape in SHAPES]
+    if own.n_terms > 1:
+        fitted = _candidate(curve, fine, target, rest, own.shape, own.n_terms, own, floor)
+        least = min(each.squares for each in found)
+        gained = len(curve) * np.log(max(least, floor) / max(fitted.squares, floor))
+        found = [fitted] if gained > (own.n_terms - 1) * term_price(len(curve)) else found
+    best = min(found, key=lambda each: each.squares)
+    excess = np.array([each.squares - best.squares for each in found]) / best.variance
     open_ = [each for each, far in zip(found, excess, strict=True) if far <= chdtri(2, 1 - LEVEL)]
-    excess[0] += (own.n_terms - 1) * term_price(len(curve))
-    weight = np.exp(-(excess - excess.min()) / 2)
+    weight = np.exp(-excess / 2)
     weight /= weight.sum()
     return Located(
         part=np.asarray(weight @ np.stack([each.part for each in found])),
@@ -90,22 +96,26 @@ def _candidate(
     target: Float[ndarray, "point"],
     rest: Fit,
     shape: Shape,
+    n_terms: int,
     own: Own,
     floor: float,
 ) -> _Candidate:
-    """The best rise of one shape and its likely middles: on a lattice that closes in on them until they fill it."""
+    """The best rise of one shape, worth `n_terms` sigmoids, and its likely middles: on a lattice that closes in on them
+    until they fill it."""
+    freedom = max(len(curve) - 1 - 3 * (len(rest.centre) + n_terms), 1)
     gap = float(np.diff(curve.x)[int(np.clip(np.searchsorted(curve.x, own.middle) - 1, 0, len(curve) - 2))])
     reach = max(gap, own.width)
     widths = np.sort(np.append(reach * np.geomspace(0.2, 4, 9), 1e-3 * gap))
     low, high = own.middle - 3 * reach, own.middle + 3 * reach
-    quantile = float(stdtrit(_freedom(rest), (1 + LEVEL) / 2))
+    quantile = float(stdtrit(freedom, (1 + LEVEL) / 2))
     for _ in range(MOST_LOOKS):
         centres = np.linspace(low, high, CENTRES)
         found = profile(target, rest, shape, centres, widths)
         squares = float(found.squares.min())
         height, residual = _fitted(target, rest, shape, found)
         factor = _local_error(curve, residual, own.middle, reach)
-        within = found.squares <= squares + (quantile * factor) ** 2 * _variance(squares, rest, floor)
+        variance = max(squares / freedom, floor / len(curve))
+        within = found.squares <= squares + (quantile * factor) ** 2 * variance
         likely, step = centres[within], centres[1] - centres[0]
         low, high = float(likely[0] - step), float(likely[-1] + step)
         if high - low > CENTRES / 2 * step:
@@ -114,19 +124,10 @@ def _candidate(
         part=height * placed(shape, fine, found.centre, found.width),
         residual=residual,
         squares=squares,
+        variance=variance,
         low=float(likely[0]) - step / 2,
         high=float(likely[-1]) + step / 2,
     )
-
-
-def _freedom(rest: Fit) -> int:
-    """Of the residuals that one more rise leaves."""
-    return max(len(rest.x) - 4 - 3 * len(rest.centre), 1)
-
-
-def _variance(squares: float, rest: Fit, floor: float) -> float:
-    """Of a whitened error: as the residuals of one more rise show it, and not below what is believed."""
-    return max(squares / _freedom(rest), floor / len(rest.x))
 
 
 def _fitted(target: ndarray, rest: Fit, shape: Shape, found: Profile) -> tuple[float, Float[ndarray, "point"]]:
@@ -137,10 +138,17 @@ def _fitted(target: ndarray, rest: Fit, shape: Shape, found: Profile) -> tuple[f
 
 
 def _local_error(curve: Curve, residual: Float[ndarray, "point"], middle: float, reach: float) -> float:
-    """Errors around the rise relative to those of the whole curve, by what is known of them or by the residuals, at
-    least 1: half-way up a score is at its noisiest."""
+    """Errors around the rise relative to those of the whole curve, as they are known, or as large as the residuals make
+    most likely; at least 1: half-way up a score is at its noisiest."""
     distance = np.abs(curve.x - middle)
     near = distance <= max(reach, float(np.partition(distance, min(LEAST_NEAR, len(curve)) - 1)[LEAST_NEAR - 1]))
-    error = curve.sigma if curve.sigma.any() else residual
-    typical = float((error**2).mean())
-    return max(1.0, float(np.sqrt((error[near] ** 2).mean() / typical))) if typical > 0 else 1.0
+    variance = curve.sigma**2 if curve.sigma.any() else _likeliest(curve.y - residual, residual)
+    return max(1.0, float(np.sqrt(variance[near].mean() / variance.mean())))
+
+
+def _likeliest(fitted: Float[ndarray, "point"], residual: Float[ndarray, "point"]) -> Float[ndarray, "point"]:
+    """The errors' variance, but for a factor: constant, or like a binomial's between levels a little beyond the fit's."""
+    share = (fitted - fitted.min()) / max(float(np.ptp(fitted)), 1e-12)
+    shapes = [(share + beyond) * (1 + beyond - share) for beyond in BEYOND]
+    unlikely = [np.log(v).mean() + np.log(max(float((residual**2 / v).mean()), 1e-30)) for v in shapes]
+    return shapes[int(np.argmin(unlikely))]

@@ -165,7 +165,7 @@ def interval(
     both ends are moved out by WIDEN (cf. Nadeau and Bengio 2003, whose bound is 1.5 for five folds; 1.3 covers in
     simulation) and by Student's quantile over the normal one. The upper end lies further off: a gain is a product, what
     was learned times what it is worth on runs held out, and both come short together; it is moved by exp(SKEW · half
-    width / gain), at most e^MOST_SKEW.
+    width / gain), at most e^MOST_SKEW, where there is a gain.
     """
     rng = np.random.default_rng([spec.seed, 11])
     has = n_rows > 0
@@ -178,5 +178,5 @@ def interval(
     gain = total.sum(axis=1) / rows.sum()
     wider = WIDEN * stdtrit(max(n - 1, 1), 1 - tail) / ndtri(1 - tail)
     half = wider * np.maximum(high - gain, gain - low)
-    skew = np.exp(np.minimum(SKEW * half / np.maximum(gain, 1e-12), MOST_SKEW))
+    skew = np.exp(np.where(gain > 0, np.minimum(SKEW * half / np.maximum(gain, 1e-12), MOST_SKEW), 0))
     return gain, gain - wider * (high - gain), gain + half * skew
