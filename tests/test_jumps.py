@@ -11,7 +11,7 @@ from interp.jumps._atoms import dictionary, make_atoms, pursue, sigmoid, whiten
 from interp.jumps._curve import log_axis, make_curve
 from interp.jumps._fit import empty, gains, solve, worth
 from interp.jumps._limits import Limits
-from interp.jumps._null import autoregressive, dependence, p_value
+from interp.jumps._null import autoregressive, dependence, leaps, p_value
 from interp.jumps._spikes import find_spikes
 from interp.jumps.pursuit import pursuit
 
@@ -171,6 +171,55 @@ def test_the_band_of_the_midpoint_holds_it_whatever_the_shape(n, repeats):
     assert np.mean(held) > 0.95 - 2.5 * np.sqrt(0.05 * 0.95 / len(held)), len(held)
     assert np.mean(one) > 0.97
     assert np.median(bands) < (2.5 if n == 200 else 1.0)
+
+
+def test_a_rise_that_starts_steeply_and_takes_long_is_gradual():
+    """A stretched exponential on Pythia's grid: a third of the rise in one interval, the whole of it over more than a
+    decade."""
+    steps = np.array([0, *2.0 ** np.arange(10), 1000, 3000, *range(13000, 143001, 10000)])
+    wrong = 0
+    for seed in range(24):
+        rng = np.random.default_rng([11, seed])
+        share = 1 - np.exp(-((np.maximum(steps - 256, 0) / 10 ** rng.uniform(3, 3.6)) ** rng.uniform(0.35, 0.6)))
+        rises = pursuit(make_curve(steps, rng.binomial(500, 0.7 * share) / 500, measure="accuracy", n=500), Limits())
+        wrong += any(rise.kind == "abrupt" for rise in rises.rises)
+    assert wrong <= 2
+
+
+def test_a_step_is_told_from_a_series_that_wanders():
+    """Dependent noise explains as much of the variance as a step does; it does not leap."""
+    extra = 0
+    for seed in range(12):
+        rng = np.random.default_rng([12, seed])
+        at = int(rng.integers(3, 40))
+        noise = 0.05 * autoregressive(1, 50, 0.9, rng)[0]
+        values = 0.1 + 0.65 * (np.arange(50) >= at) + noise
+        rises = pursuit(make_curve(np.arange(50) * 500.0, values), Limits()).rises
+        places = [(rise.before, rise.after) for rise in rises if rise.kind == "abrupt"]
+        assert (at - 1, at) in places, seed
+        extra += len(places) - 1
+    assert extra <= 1
+
+
+def test_a_leap_is_a_change_of_level_on_the_scale_of_the_others():
+    noise = np.random.default_rng(13).standard_normal((3, 40))
+    step, spike = (np.arange(40) >= 20) * 50.0, (np.arange(40) == 20) * 50.0
+    assert (leaps(noise + step) > 2 * leaps(noise)).all()
+    assert (leaps(noise + spike) < 0.75 * leaps(noise + step)).all()
+    np.testing.assert_allclose(leaps(3 - 7 * (noise + step)), leaps(noise + step))
+    assert (leaps(noise + step, least=50.0) <= 1.1).all()
+    assert (leaps(noise[:, :8]) == 0).all()
+
+
+def test_a_fall_that_no_checkpoint_shows_is_none():
+    """A ramp with a pause: two terms that cancel between two checkpoints describe it well."""
+    steps = np.unique(np.round(np.logspace(0, 4, 40)))
+    for seed in range(12):
+        rng = np.random.default_rng([14, seed])
+        p = np.where(steps < 10**3.4, 0.02, 0.02 + 0.8 * (np.log10(steps) - 3.4) / 0.6)
+        values = rng.binomial(500, p) / 500
+        rises = pursuit(make_curve(steps, values, measure="exact_match", n=500), Limits()).rises
+        assert all(rise.magnitude > 0 for rise in rises), seed
 
 
 def test_a_step_among_thousands_of_checkpoints_is_found_at_its_place():

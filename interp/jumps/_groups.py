@@ -46,30 +46,34 @@ def grouped(judged: Judged, narrow: Bool[ndarray, "term"]) -> tuple[list[Terms],
 
 
 def _close(x: Float[ndarray, "point"], fit: Fit, narrow: Terms) -> list[Terms]:
-    """Narrow terms in order of centre; those of one sign join where no checkpoint, or no plateau, lies between them,
-    those of opposite signs where at most three checkpoints do."""
+    """Narrow terms in order of centre; those of one sign join where no plateau lies between them, those of opposite
+    signs where at most three checkpoints do."""
     groups: list[list[int]] = []
-    for term in narrow[np.argsort(fit.centre[narrow])]:
+    for term in narrow[np.argsort(fit.centre[narrow])].tolist():
         if groups:
             last = groups[-1][-1]
             low = fit.centre[last] + fit.width[last] / 2
             high = fit.centre[term] - fit.width[term] / 2
             between = int(((x > low) & (x < high)).sum())
             same = np.sign(fit.rise[term]) == np.sign(fit.rise[last])
-            if between < (1 if same else int(np.clip(len(x) // 8, 1, 3)) + 1) or (same and not _rests(fit, last, term)):
-                groups[-1].append(int(term))
+            if not _rests(x, fit, last, term) if same else between <= int(np.clip(len(x) // 8, 1, 3)):
+                groups[-1].append(term)
                 continue
-        groups.append([int(term)])
+        groups.append([term])
     return [np.array(group) for group in groups]
 
 
-def _rests(fit: Fit, first: int, second: int) -> bool:
-    """Whether two rises leave a plateau between them: somewhere the curve climbs at less than 1/CONTRAST of the speed
-    of either."""
+def _rests(x: Float[ndarray, "point"], fit: Fit, first: int, second: int) -> bool:
+    """Whether the checkpoints show a plateau between two rises: from one to the next, both between the centres, they
+    climb at less than 1/CONTRAST of the speed of either."""
     pair = np.array([first, second])
-    places = np.linspace(fit.centre[first], fit.centre[second], BETWEEN)
-    speed = np.gradient((sigmoid(places, fit.centre[pair], fit.width[pair]) * np.abs(fit.rise[pair])).sum(1), places)
-    return bool(speed.min() < min(speed[0], speed[-1]) / CONTRAST)
+    inside = np.flatnonzero((x >= fit.centre[first]) & (x <= fit.centre[second]))
+    if len(inside) < 2:
+        return False
+    height = (sigmoid(x[inside], fit.centre[pair], fit.width[pair]) * np.abs(fit.rise[pair])).sum(1)
+    gaps = np.diff(x)[np.clip(np.searchsorted(x, fit.centre[pair]) - 1, 0, len(x) - 2)]
+    speed = np.abs(fit.rise[pair]) / np.maximum(fit.width[pair], gaps)
+    return bool((np.diff(height) / np.diff(x[inside])).min() < speed.min() / CONTRAST)
 
 
 def _joined(judged: Judged, groups: list[Terms]) -> list[Terms]:
