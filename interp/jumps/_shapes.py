@@ -12,9 +12,9 @@ from numpy import ndarray
 from interp.jumps._atoms import Atoms, whiten
 from interp.jumps._fit import Fit, gains
 
-ZOOMS, FINER = 2, 7
+ZOOMS, FINER, PLACES = 2, 7, 2401
 
-_WIDE = np.linspace(-12, 12, 2401)
+_WIDE = np.linspace(-12, 12, PLACES)
 _FORMS: tuple[Callable[[ndarray], ndarray], ...] = (
     lambda u: 1 / (1 + np.exp(-u)),
     lambda u: np.clip(u, 0, 1),
@@ -24,13 +24,24 @@ _FORMS: tuple[Callable[[ndarray], ndarray], ...] = (
     lambda u: np.exp(np.minimum(u, 0)),
 )
 
-Shape = tuple[Float[ndarray, "place"], Float[ndarray, "place"]]
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Shape:
+    """A rise from 0 to 1, in even steps on an axis of its own: half of it is done at 0, and it takes 1 from 10 to 90 %."""
+
+    start: float
+    step: float
+    values: Float[ndarray, "place"]
+    slopes: Float[ndarray, "place"]
 
 
 def shape_of(x: Float[ndarray, "place"], share: Float[ndarray, "place"]) -> Shape:
-    """A rise from 0 to 1 on an axis of its own: half of it is done at 0, and it takes 1 from 10 to 90 %."""
+    """The shape of a rise that is known at some places, in rising order."""
     low, middle, high = (float(np.interp(level, np.maximum.accumulate(share), x)) for level in (0.1, 0.5, 0.9))
-    return (x - middle) / max(high - low, 1e-9), share
+    even = np.linspace(x[0], x[-1], PLACES)
+    values, width = np.interp(even, x, share), max(high - low, 1e-9)
+    step = float(even[1] - even[0]) / width
+    return Shape(start=float(x[0] - middle) / width, step=step, values=values, slopes=np.append(np.diff(values), 0.0))
 
 
 # By where the steep part lies: in the middle (logistic, straight), early (Gompertz, saturation), late (their mirrors).
@@ -38,8 +49,13 @@ SHAPES = tuple(shape_of(_WIDE, form(_WIDE)) for form in _FORMS)
 
 
 def placed(shape: Shape, x: Float[ndarray, "*point"], centre: float | ndarray, width: float | ndarray) -> ndarray:
-    """The shape with a centre and a 10-90 % width, at x."""
-    return np.interp((x - centre) / width, *shape)
+    """The shape with a centre and a 10-90 % width, at x: by linear interpolation, several times as fast as np.interp
+    since the places are even."""
+    at = ((x - centre) / width - shape.start) / shape.step
+    np.clip(at, 0, PLACES - 1, out=at)
+    below = at.astype(np.intp)
+    at -= below
+    return np.asarray(shape.values[below] + at * shape.slopes[below])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
