@@ -107,6 +107,12 @@ def term_price(n_points: int) -> float:
     return 3 * np.log(n_points) + 4
 
 
+def evidence(n_points: int, worse: float, better: float, floor: float) -> float:
+    """n ln(SSE ratio) for the better of two fits that are whitened alike; sums of squares below `floor` are not told
+    apart."""
+    return n_points * float(np.log(max(worse, floor) / max(better, floor)))
+
+
 def without(y: Float[ndarray, "point"], fit: Fit, term: int | Int[ndarray, "some"]) -> Fit:
     """The fit with a term, or some, left out and the others' rises solved anew."""
     return solve(fit.x, y, np.delete(fit.centre, term), np.delete(fit.width, term), fit.rho)

@@ -10,7 +10,7 @@ from numpy import ndarray
 
 from interp.jumps._atoms import sigmoid
 from interp.jumps._curve import Curve
-from interp.jumps._fit import Fit, term_price, without
+from interp.jumps._fit import Fit, evidence, term_price, without
 from interp.jumps._limits import Limits
 from interp.jumps._shapes import SHAPES, profile
 
@@ -90,7 +90,7 @@ def _joined(judged: Judged, groups: list[Terms]) -> list[Terms]:
 
 def _one_shape(judged: Judged, terms: Terms) -> bool:
     """Whether these terms are of one sign and one rise of one of SHAPES, of any place and width, describes the curve
-    as well as they do, at the price of one term."""
+    as well as they do, but for what their further terms cost."""
     curve, fit = judged.curve, judged.fit
     if len(set(np.sign(fit.rise[terms]))) > 1:
         return False
@@ -98,8 +98,8 @@ def _one_shape(judged: Judged, terms: Terms) -> bool:
     low, high = (fit.centre[terms] - fit.width[terms] / 2).min(), (fit.centre[terms] + fit.width[terms] / 2).max()
     centres, widths = np.linspace(low, high, BETWEEN), (high - low) * np.geomspace(0.05, 1.5, 9)
     least = min(float(profile(curve.y, rest, shape, centres, widths).squares.min()) for shape in SHAPES)
-    lost = len(curve) * np.log(max(least, judged.detail) / max(fit.squares, judged.detail))
-    return bool(lost <= (len(terms) - 1) * term_price(len(curve)))
+    lost = evidence(len(curve), least, fit.squares, judged.detail)
+    return lost <= (len(terms) - 1) * term_price(len(curve))
 
 
 def _apart(judged: Judged, groups: list[Terms]) -> list[Terms]:

@@ -11,7 +11,7 @@ from scipy.special import chdtri, stdtrit
 
 from interp.jumps._atoms import whiten
 from interp.jumps._curve import Curve
-from interp.jumps._fit import Fit, term_price
+from interp.jumps._fit import Fit, evidence, term_price
 from interp.jumps._shapes import SHAPES, Profile, Shape, placed, profile
 
 CENTRES = 21
@@ -75,7 +75,7 @@ def locate(
     if own.n_terms > 1:
         fitted = _candidate(curve, fine, target, rest, own.shape, own.n_terms, own, floor)
         least = min(each.squares for each in found)
-        gained = len(curve) * np.log(max(least, floor) / max(fitted.squares, floor))
+        gained = evidence(len(curve), least, fitted.squares, floor)
         found = [fitted] if gained > (own.n_terms - 1) * term_price(len(curve)) else found
     best = min(found, key=lambda each: each.squares)
     excess = np.array([each.squares - best.squares for each in found]) / best.variance

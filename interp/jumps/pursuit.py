@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from interp.jumps._atoms import Atoms, dictionary, lag_one, pursue
 from interp.jumps._curve import RESOLUTION, Curve, select, standardise
-from interp.jumps._fit import Fit, empty, grow, part, polish, settle, tame, term_price, without, worth
+from interp.jumps._fit import Fit, empty, evidence, grow, part, polish, settle, tame, term_price, without, worth
 from interp.jumps._limits import Limits
 from interp.jumps._null import dependence, leaps, max_terms, p_value
 from interp.jumps._rise import Rise, as_rise, rises
@@ -125,11 +125,6 @@ def _anything(curve: Curve, atoms: Atoms, floor: float, limits: Limits) -> float
     return p_value(statistic[n_terms], lag, n_points=n_points, n_terms=n_terms, leap=leap, dependent=limits.dependent)
 
 
-def evidence(y: Float[ndarray, "point"], worse: Fit, better: Fit, floor: float) -> float:
-    """n ln(SSE ratio) in favour of `better`; both are whitened alike."""
-    return len(y) * float(np.log(max(worse.squares, floor) / max(better.squares, floor)))
-
-
 def _select(y: Float[ndarray, "point"], atoms: Atoms, floor: float) -> tuple[Fit, int | None]:
     """Add terms that pay, one or two at a time (a bump needs two), unless setting one point aside explains as much."""
     fit = empty(atoms.x, y, atoms.rho)
@@ -139,7 +134,7 @@ def _select(y: Float[ndarray, "point"], atoms: Atoms, floor: float) -> tuple[Fit
         one = _one_more(y, fit, atoms)
         if outlier is not None and fit.squares - worth(y, fit)[outlier] <= one.squares:
             return fit, outlier
-        if not len(fit.centre) or (evidence(y, fit, one, floor) > price and tame(y, one)):
+        if not len(fit.centre) or (evidence(len(y), fit.squares, one.squares, floor) > price and tame(y, one)):
             fit = one
             continue
         if outlier is not None:
@@ -147,7 +142,7 @@ def _select(y: Float[ndarray, "point"], atoms: Atoms, floor: float) -> tuple[Fit
         if len(one.centre) == most:
             break
         two = _one_more(y, one, atoms)
-        if evidence(y, fit, two, floor) <= 2 * price or not tame(y, two):
+        if evidence(len(y), fit.squares, two.squares, floor) <= 2 * price or not tame(y, two):
             break
         fit = two
     fit = polish(y, _prune(y, fit, atoms, price, floor))
@@ -176,7 +171,7 @@ def _prune(y: Float[ndarray, "point"], fit: Fit, atoms: Atoms, price: float, flo
     while len(fit.centre) > 1:
         fewer = min((without(y, fit, term) for term in range(len(fit.centre))), key=lambda rest: rest.squares)
         fewer = settle(y, fewer, atoms)
-        if evidence(y, fewer, fit, floor) > price:
+        if evidence(len(y), fewer.squares, fit.squares, floor) > price:
             return fit
         fit = fewer
     return fit
@@ -197,7 +192,8 @@ def _justify(curve: Curve, fit: Fit, atoms: Atoms, limits: Limits, floor: float)
             break
         smoother = min(options, key=lambda option: option.squares)
         extra = len(smoother.centre) - len(fit.centre)
-        if evidence(curve.y, smoother, fit, floor) > limits.sharpness - extra * term_price(len(curve)):
+        insisted = evidence(len(curve), smoother.squares, fit.squares, floor)
+        if insisted > limits.sharpness - extra * term_price(len(curve)):
             break
         fit, narrow = smoother, smoother.width <= limits.max_width
     return fit, narrow
