@@ -126,22 +126,24 @@ def _failure(unit: Unit, error: str) -> dict[str, str]:
 
 
 def _progress(n_todo: int, n_units: int, path: Path) -> Log:
-    """A line on stderr that is rewritten (a terminal) or repeated now and then (a file), and every unit in the log."""
-    started, count, shown = time.monotonic(), 0, 0.0
+    """A line on stderr that is rewritten (a terminal) or repeated now and then (a file), and every unit in the log. The
+    time left goes by the units after the first, which pays for the start."""
+    started, count, shown = 0.0, 0, 0.0
     print(f"sweep: {n_units} checkpoints, {n_units - n_todo} already measured, {n_todo} to do", file=sys.stderr)
     live = sys.stderr.isatty()
 
     def log(address: str, seconds: float, n_failed: int) -> None:
-        nonlocal count, shown
+        nonlocal started, count, shown
         count += 1
         with path.open("a") as file:
             file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {address} {seconds:.2f}s failed={n_failed}\n")
         now = time.monotonic()
+        started = started or now
         if count == n_todo or now - shown > (0.2 if live else 15):
             shown = now
-            left = (now - started) / count * (n_todo - count)
+            left = f" about {(now - started) / (count - 1) * (n_todo - count):.0f} s left" if count > 1 else ""
             end = "\r" if live and count < n_todo else "\n"
-            print(f"sweep: {count}/{n_todo} {address} about {left:.0f} s left".ljust(90), end=end, file=sys.stderr)
+            print(f"sweep: {count}/{n_todo} {address}{left}".ljust(90), end=end, file=sys.stderr)
             sys.stderr.flush()
 
     return log
