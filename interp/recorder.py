@@ -70,9 +70,9 @@ class Recorder:
 
         self.task = named_task(task) if isinstance(task, str) else task
         self.measures = list(measures)
-        self.needs = needs_of(self.measures)
+        needs = needs_of(self.measures)
         for need in ("final", "circuit", "reference"):
-            if need in self.needs:
+            if need in needs:
                 names = [m for m in self.measures if need in plugins.module("indicators", _name(m)).NEEDS]
                 raise InputError(f"{', '.join(map(_name, names))} cannot be recorded live: it needs the {need}")
         self.folder = Path(folder)

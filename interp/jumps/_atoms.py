@@ -67,6 +67,11 @@ def unwhiten(white: Float[ndarray, "point *rest"], rho: float) -> Float[ndarray,
     return product
 
 
+def gap_at(x: Float[ndarray, "point"], places: float | Float[ndarray, "*place"]) -> Float[ndarray, "*place"]:
+    """The width of the interval of the grid that holds each place; the first or last one beyond the grid."""
+    return np.asarray(np.diff(x)[np.clip(np.searchsorted(x, places) - 1, 0, len(x) - 2)])
+
+
 def stride(n_points: int) -> int:
     """How many intervals of the grid apart the dictionary's steps are."""
     return -(-(n_points - 1) // MOST_STEPS)

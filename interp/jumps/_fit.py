@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from interp.jumps._atoms import Atoms, make_atoms, sigmoid, stride, unwhiten, whiten
+from interp.jumps._atoms import Atoms, gap_at, make_atoms, sigmoid, stride, unwhiten, whiten
 
 ROUNDS = 3
 MOST_RISE = 1.5
@@ -76,12 +76,10 @@ def settle(y: Float[ndarray, "point"], fit: Fit, atoms: Atoms, allowed: Bool[nda
 
 def polish(y: Float[ndarray, "point"], fit: Fit, *, most: float = np.inf, least: float = 0.0) -> Fit:
     """Refine centres and widths on a fine local lattice, one term at a time; widths stay within [least, most]."""
-    gaps = np.diff(fit.x)
     coarse = stride(len(y))
     for factor, reach in ((2.0, 0.6 * coarse), (1.3, 0.6), (1.08, 0.15))[coarse == 1 :]:
         for term in range(len(fit.centre)):
-            here = int(np.clip(np.searchsorted(fit.x, fit.centre[term]) - 1, 0, len(gaps) - 1))
-            shift = max(gaps[here], 0.3 * fit.width[term]) * reach * np.linspace(-1, 1, 9)
+            shift = max(float(gap_at(fit.x, fit.centre[term])), 0.3 * fit.width[term]) * reach * np.linspace(-1, 1, 9)
             stretch = factor ** np.arange(-4, 5)
             centre, width = (a.ravel() for a in np.meshgrid(fit.centre[term] + shift, fit.width[term] * stretch))
             width = np.clip(width, least, most)

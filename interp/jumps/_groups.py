@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from interp.jumps._atoms import sigmoid
+from interp.jumps._atoms import gap_at, sigmoid
 from interp.jumps._curve import Curve
 from interp.jumps._fit import Fit, evidence, term_price, without
 from interp.jumps._limits import Limits
@@ -71,8 +71,7 @@ def _rests(x: Float[ndarray, "point"], fit: Fit, first: int, second: int) -> boo
     if len(inside) < 2:
         return False
     height = (sigmoid(x[inside], fit.centre[pair], fit.width[pair]) * np.abs(fit.rise[pair])).sum(1)
-    gaps = np.diff(x)[np.clip(np.searchsorted(x, fit.centre[pair]) - 1, 0, len(x) - 2)]
-    speed = np.abs(fit.rise[pair]) / np.maximum(fit.width[pair], gaps)
+    speed = np.abs(fit.rise[pair]) / np.maximum(fit.width[pair], gap_at(x, fit.centre[pair]))
     return bool((np.diff(height) / np.diff(x[inside])).min() < speed.min() / CONTRAST)
 
 
@@ -113,7 +112,7 @@ def _apart(judged: Judged, groups: list[Terms]) -> list[Terms]:
     for terms in groups:
         rise = parts[-1, terms].sum() - parts[0, terms].sum()
         centre, width = fit.centre[terms].mean(), np.ptp(fit.centre[terms]) + fit.width[terms].max()
-        gap = np.diff(curve.x)[int(np.clip(np.searchsorted(curve.x, centre) - 1, 0, len(curve) - 2))]
+        gap = float(gap_at(curve.x, centre))
         reach = max(width, gap)
         beside = max(2 * judged.limits.max_width, gap)
         edges = centre + np.array([-reach / 2 - beside, -reach / 2, reach / 2, reach / 2 + beside])

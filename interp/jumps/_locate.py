@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.special import chdtri, stdtrit
 
-from interp.jumps._atoms import whiten
+from interp.jumps._atoms import gap_at, whiten
 from interp.jumps._curve import Curve
 from interp.jumps._fit import Fit, evidence, term_price
 from interp.jumps._shapes import SHAPES, Profile, Shape, placed, profile
@@ -22,13 +22,20 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Own:
-    """The rise as it was fitted: its shape, middle, 10-90 % width, and of how many terms."""
+class Fitted:
+    """A rise as it was fitted: its shape, middle, 10-90 % width, and of how many terms. target: the curve without what
+    its other changes explain beyond `rest`, the fit of the others; fine: a dense axis; floor: the least believable sum
+    of squares."""
 
+    curve: Curve
+    fine: Float[ndarray, "fine"]
+    target: Float[ndarray, "point"]
+    rest: Fit
     shape: Shape
     middle: float
     width: float
     n_terms: int
+    floor: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,29 +61,19 @@ class _Candidate:
     high: float
 
 
-def locate(
-    curve: Curve,
-    fine: Float[ndarray, "fine"],
-    target: Float[ndarray, "point"],
-    rest: Fit,
-    own: Own,
-    floor: float,
-) -> Located:
-    """One rise of `target`, the curve without what its other changes explain beyond `rest`, the fit of the others.
+def locate(rise: Fitted) -> Located:
+    """Where a rise is.
 
     Each of SHAPES is fitted by itself; where all of them leave so much more than the rise as it was fitted that its
     further terms are worth their price, it stands alone. The likely middles of a shape are those at which some width and
     height leave a sum of squares within Student's quantile of the least: a profile likelihood. The band covers those of
     all shapes that the curve does not rule out; the rise is their mean by likelihood.
-
-    floor: the least believable sum of squares.
     """
-    found = [_candidate(curve, fine, target, rest, shape, 1, own, floor) for shape in SHAPES]
-    if own.n_terms > 1:
-        fitted = _candidate(curve, fine, target, rest, own.shape, own.n_terms, own, floor)
-        least = min(each.squares for each in found)
-        gained = evidence(len(curve), least, fitted.squares, floor)
-        found = [fitted] if gained > (own.n_terms - 1) * term_price(len(curve)) else found
+    found = [_candidate(rise, shape, 1) for shape in SHAPES]
+    if rise.n_terms > 1:
+        fitted, n_points = _candidate(rise, rise.shape, rise.n_terms), len(rise.curve)
+        gained = evidence(n_points, min(each.squares for each in found), fitted.squares, rise.floor)
+        found = [fitted] if gained > (rise.n_terms - 1) * term_price(n_points) else found
     best = min(found, key=lambda each: each.squares)
     excess = np.array([each.squares - best.squares for each in found]) / best.variance
     open_ = [each for each, far in zip(found, excess, strict=True) if far <= chdtri(2, 1 - LEVEL)]
@@ -90,38 +87,30 @@ def locate(
     )
 
 
-def _candidate(
-    curve: Curve,
-    fine: Float[ndarray, "fine"],
-    target: Float[ndarray, "point"],
-    rest: Fit,
-    shape: Shape,
-    n_terms: int,
-    own: Own,
-    floor: float,
-) -> _Candidate:
+def _candidate(rise: Fitted, shape: Shape, n_terms: int) -> _Candidate:
     """The best rise of one shape, worth `n_terms` sigmoids, and its likely middles: on a lattice that closes in on them
     until they fill it."""
+    curve, target, rest = rise.curve, rise.target, rise.rest
     freedom = max(len(curve) - 1 - 3 * (len(rest.centre) + n_terms), 1)
-    gap = float(np.diff(curve.x)[int(np.clip(np.searchsorted(curve.x, own.middle) - 1, 0, len(curve) - 2))])
-    reach = max(gap, own.width)
+    gap = float(gap_at(curve.x, rise.middle))
+    reach = max(gap, rise.width)
     widths = np.sort(np.append(reach * np.geomspace(0.2, 4, 9), 1e-3 * gap))
-    low, high = own.middle - 3 * reach, own.middle + 3 * reach
+    low, high = rise.middle - 3 * reach, rise.middle + 3 * reach
     quantile = float(stdtrit(freedom, (1 + LEVEL) / 2))
     for _ in range(MOST_LOOKS):
         centres = np.linspace(low, high, CENTRES)
         found = profile(target, rest, shape, centres, widths)
         squares = float(found.squares.min())
-        height, residual = _fitted(target, rest, shape, found)
-        factor = _local_error(curve, residual, own.middle, reach)
-        variance = max(squares / freedom, floor / len(curve))
+        height, residual = _solved(target, rest, shape, found)
+        factor = _local_error(curve, residual, rise.middle, reach)
+        variance = max(squares / freedom, rise.floor / len(curve))
         within = found.squares <= squares + (quantile * factor) ** 2 * variance
         likely, step = centres[within], centres[1] - centres[0]
         low, high = float(likely[0] - step), float(likely[-1] + step)
         if high - low > CENTRES / 2 * step:
             break
     return _Candidate(
-        part=height * placed(shape, fine, found.centre, found.width),
+        part=height * placed(shape, rise.fine, found.centre, found.width),
         residual=residual,
         squares=squares,
         variance=variance,
@@ -130,7 +119,7 @@ def _candidate(
     )
 
 
-def _fitted(target: ndarray, rest: Fit, shape: Shape, found: Profile) -> tuple[float, Float[ndarray, "point"]]:
+def _solved(target: ndarray, rest: Fit, shape: Shape, found: Profile) -> tuple[float, Float[ndarray, "point"]]:
     """Height of the best rise beside the rest, and what both leave of the target."""
     design = np.column_stack([np.ones(len(target)), rest.parts(), placed(shape, rest.x, found.centre, found.width)])
     weight = np.linalg.lstsq(whiten(design, rest.rho), whiten(target, rest.rho), rcond=1e-9)[0]

@@ -14,7 +14,7 @@ from interp.jumps._curve import Curve
 from interp.jumps._fit import Fit, solve, without
 from interp.jumps._groups import Judged, Terms, grouped
 from interp.jumps._limits import Limits
-from interp.jumps._locate import Located, Own, locate
+from interp.jumps._locate import Fitted, Located, locate
 from interp.jumps._null import p_value
 from interp.jumps._shapes import shape_of
 from interp.jumps._spikes import Spike
@@ -161,8 +161,19 @@ def _located(judged: Judged, terms: Terms, part: Float[ndarray, "fine"]) -> Loca
     rest = solve(curve.x, target, np.delete(fit.centre, terms), np.delete(fit.width, terms), fit.rho)
     shape = shape_of(fine, (part - part[0]) / (part[-1] - part[0]))
     low, middle, high = _crossings(fine, part)
-    own = Own(shape=shape, middle=middle, width=high - low, n_terms=len(terms))
-    return locate(curve, fine, target, rest, own, judged.floor)
+    return locate(
+        Fitted(
+            curve=curve,
+            fine=fine,
+            target=target,
+            rest=rest,
+            shape=shape,
+            middle=middle,
+            width=high - low,
+            n_terms=len(terms),
+            floor=judged.floor,
+        )
+    )
 
 
 def _bump(judged: Judged, terms: Terms, part: Float[ndarray, "fine"], p: float) -> Rise:
