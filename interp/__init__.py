@@ -24,7 +24,7 @@ _HOME = {
     "Model": "interp.models",
     "task": "interp.tasks",
     "tokenized": "interp.tasks._text",
-    "capture": "interp.activations",
+    "capture": "interp.hooks.activations",
     "patch": "interp.patching",
     "logit_lens": "interp.lenses",
     "direct_logit_attribution": "interp.lenses",
@@ -34,7 +34,7 @@ _HOME = {
     "find_jumps": "interp.jumps",
     "rank_leads": "interp.leads",
     "read_table": "interp.table",
-    "Recorder": "interp.recorder",
+    "Recorder": "interp.engine.recorder",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

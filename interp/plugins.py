@@ -18,8 +18,8 @@ from interp.errors import InputError, nearest, unknown
 
 _NOUN = {"tasks": "task", "indicators": "measure", "circuits": "circuit method"}
 _BESIDE = {
-    "indicators": ("continuations.py", "evaluate.py", "scoring.py"),
-    "circuits": ("metrics.py",),
+    "indicators": ("measure/*.py",),
+    "circuits": ("measure/metrics.py",),
     "circuits.formation": ("circuits/testing/*.py",),
 }
 """Files outside of a kind's folder that its results depend on."""

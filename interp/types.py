@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -77,6 +77,14 @@ class Task:
     batch: Callable[..., Batch]
     answer_len: int = 1
     extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Estimate(NamedTuple):
+    """A mean over n examples with its standard error."""
+
+    value: float
+    stderr: float
+    n: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)

@@ -6,8 +6,8 @@ import torch
 
 import interp
 from interp import plugins
+from interp.measure.observe import Observation, needs_of, observe
 from interp.models import Model, build, wrap
-from interp.observe import Observation, needs_of, observe
 from interp.seeds import generator
 from interp.types import Prompts, Task
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import CONFIGS, MAIN, UNMAPPED, VOCAB, padding, pairs, state_of, tiny
 
-from interp.activations import capture
 from interp.errors import InputError
-from interp.interventions import KINDS, Intervention, intervene
+from interp.hooks.activations import capture
+from interp.hooks.interventions import KINDS, Intervention, intervene
 from interp.models import build, wrap
 from interp.models.by_bridge import _NAMES
 from interp.models.sites import BLOCK_SITES, DIMS, SCORE_SITES, SITES

@@ -28,7 +28,7 @@ from interp.circuits._attribution import pair_of
 from interp.circuits._graph import edge_mask, edge_names
 from interp.circuits._masked import masked_logits, masked_values, masker, measure
 from interp.errors import InputError
-from interp.metrics import evaluate, questions
+from interp.measure.metrics import evaluate, questions
 from interp.models import build, wrap
 from interp.types import Prompts
 

@@ -16,7 +16,7 @@ from interp.circuits._attribution import choose
 from interp.circuits.formation import ROLES, applied_backwards, edges_between, formation, role_scores
 from interp.circuits.formation.track import chosen_edges, formation_of, snapshot, split
 from interp.circuits.testing.faithfulness import of_circuit
-from interp.forming import THRESHOLD, first_lasting, similarity, when_formed
+from interp.table.forming import THRESHOLD, first_lasting, similarity, when_formed
 from interp.testbed import build, planted
 
 STEPS = sorted({int(10 ** (x / 3)) for x in range(3, 13)})

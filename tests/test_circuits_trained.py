@@ -22,11 +22,11 @@ from interp.circuits.testing.criteria import completeness, minimality
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.circuits.testing.size import smallest_faithful
 from interp.circuits.testing.stability import stability
-from interp.config import TaskSpec
+from interp.engine.config import TaskSpec
+from interp.engine.units import task_of
+from interp.families.recipe import planned_runs
 from interp.training.grow import grow as grow_run
-from interp.training.recipe import planned_runs
 from interp.types import Prompts
-from interp.units import task_of
 
 pytestmark = pytest.mark.slow
 RECIPES = Path(__file__).parent.parent / "experiments" / "recipes"

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from interp.cli import main
+from interp.cli.parser import main
 
 HELP = """
-import contextlib, sys, interp.cli
+import contextlib, sys, interp.cli.parser
 with contextlib.suppress(SystemExit):
-    interp.cli.main(["--help"])
+    interp.cli.parser.main(["--help"])
 print([name for name in ("torch", "transformer_lens", "pandas") if name in sys.modules])
 """
 

@@ -3,9 +3,9 @@
 import pytest
 import yaml
 
-from interp.config import load_experiment, parse_experiment, resolved
+from interp.engine.config import load_experiment, parse_experiment, resolved
+from interp.engine.units import choose_steps
 from interp.errors import InputError
-from interp.units import choose_steps
 
 GOOD = {
     "name": "x",

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from interp.dynamics import rolling, statistics
 from interp.errors import InputError
+from interp.table.rolling import rolling, statistics
 
 
 def table(values, steps=None, **columns):

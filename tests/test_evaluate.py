@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import interp
-from interp.continuations import generate, log_likelihoods
 from interp.errors import InputError
-from interp.evaluate import evaluate, evaluate_task, extract, number
+from interp.measure.continuations import generate, log_likelihoods
+from interp.measure.questions import evaluate, evaluate_task, extract, number
 from interp.models import Model, build
 from interp.tasks import task
 from interp.tasks._text import CharTokenizer, Example, Protocol, encode_pair
@@ -77,7 +77,7 @@ def one_by_one(model: Model, context: list[int], continuation: list[int]) -> tup
 
 
 def test_log_likelihoods_are_those_of_single_passes(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interp.continuations.BATCH_LOGITS", 7 * 16 * len(CHARS.vocab))
+    monkeypatch.setattr("interp.measure.continuations.BATCH_LOGITS", 7 * 16 * len(CHARS.vocab))
     pairs = [*random_pairs(25), *random_pairs(3)]
     greedy = model(torch.tensor([[1, 2, 3]]))[0, -1].argmax()
     pairs.append(([1, 2, 3], [int(greedy)]))

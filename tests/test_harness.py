@@ -8,8 +8,8 @@ import math
 import pytest
 
 from interp import InputError
-from interp.harness import read_harness
 from interp.table import read_table
+from interp.table.harness import read_harness
 
 
 def old_log(step: int, accuracy: float, *, revision: bool = True, **config: object) -> dict:

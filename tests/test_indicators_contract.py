@@ -7,7 +7,8 @@ import torch
 from observed import CHEAP, INDICATORS, adding, inducing, look, native, reordered, summing
 
 from interp import plugins
-from interp.observe import Estimate, cost_class, measure
+from interp.measure.observe import cost_class, measure
+from interp.types import Estimate
 
 MODELS = {"adding": adding, "inducing": inducing, "summing": summing}
 SITES = {"layer": lambda m: m.n_layers, "head": lambda m: m.n_heads, "digit": lambda m: 2}

@@ -11,7 +11,7 @@ from interp.indicators._loss import hessian_product, mean_loss, parameters, rand
 from interp.indicators._sgld import sample_losses
 from interp.indicators._weights import head_masks
 from interp.indicators.hessian_top_eigenvalue import lanczos
-from interp.observe import measure
+from interp.measure.observe import measure
 from interp.seeds import generator
 
 

@@ -6,7 +6,7 @@ import pytest
 from observed import look, native, reordered
 
 import interp
-from interp.observe import measure
+from interp.measure.observe import measure
 
 MEASURES = ["group_accuracy", "group_loss", "exact_match", "log_prob"]
 

@@ -6,7 +6,7 @@ from observed import look, native
 
 import interp
 from interp import plugins
-from interp.observe import measure
+from interp.measure.observe import measure
 
 
 @pytest.mark.parametrize("attends", ["window", "first"])

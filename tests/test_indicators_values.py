@@ -10,12 +10,12 @@ from observed import adding, inducing, look, native, shortened, summing
 
 import interp
 from interp.indicators._fourier import basis, neuron_frequencies, sum_directions, wave_norms
-from interp.indicators._scores import rank, sequence_mean
 from interp.indicators._spectra import entropy_rank, gini, participation
 from interp.indicators._weights import distinct, heads, matrices
 from interp.indicators.weight_spectrum import tail_exponent
+from interp.measure.observe import Observation, measure
+from interp.measure.scores import rank, sequence_mean
 from interp.models import build, wrap
-from interp.observe import Observation, measure
 from interp.seeds import generator
 from interp.types import Batch, Prompts
 
@@ -212,7 +212,7 @@ CONFIGS = {
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_head_weights_compute_what_the_architecture_computes(kind):
     """v of a head's input times its o, summed over heads, is what attention adds at the first position (bias aside)."""
-    from interp.activations import capture
+    from interp.hooks.activations import capture
 
     model = wrap(build(CONFIGS[kind], seed=0))
     with torch.no_grad():
@@ -427,8 +427,8 @@ def test_prefix_matching_of_a_hand_set_induction_head():
 
 def test_head_importance_is_the_derivative_of_a_gate():
     """Against finite differences of the loss with one head's output scaled, prompt by prompt."""
-    from interp.indicators._passes import run_prompts
-    from interp.interventions import Intervention
+    from interp.hooks.interventions import Intervention
+    from interp.measure.passes import run_prompts
 
     model, task = inducing()
     model.module.double()

@@ -7,12 +7,12 @@ import torch
 from tiny_models import CONFIGS, UNMAPPED, pairs, state_of
 
 import interp
-from interp.interventions import Intervention, intervene
+from interp.engine.precision import verify_device
+from interp.hooks.interventions import Intervention, intervene
+from interp.hooks.streaming import capture_to_disk, reduce_stream
 from interp.lenses import attention_figure, composition, head_scores
 from interp.models import build, wrap
-from interp.models.verify import verify_device
 from interp.patching import knock_out, path_patch
-from interp.streaming import capture_to_disk, reduce_stream
 
 CALLS = {
     "capture": lambda m, p, _: interp.capture(m, p.clean, ("z", "pattern", "resid_post"), gradients_of=torch.sum),

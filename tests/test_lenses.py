@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import CONFIGS, UNMAPPED, VOCAB, padding, pairs, state_of, tiny
 
-from interp.activations import capture
 from interp.circuits.formation.roles import role_scores
 from interp.errors import InputError
+from interp.hooks.activations import capture
 from interp.indicators._composition import strongest_writer
 from interp.indicators._weights import heads
 from interp.lenses import (
@@ -23,7 +23,7 @@ from interp.lenses import (
     head_scores,
     logit_lens,
 )
-from interp.metrics import logit_diff, questions
+from interp.measure.metrics import logit_diff, questions
 from interp.models import build, weights, wrap
 from interp.types import Prompts
 

@@ -35,7 +35,7 @@ def both(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     huggingface = pytest.importorskip("lm_eval.models.huggingface", exc_type=ImportError)
     from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
 
-    from interp.lm_eval import harness_model
+    from interp.measure.lm_eval import harness_model
 
     torch.manual_seed(0)
     config = GPTNeoXConfig(
@@ -134,7 +134,7 @@ def test_a_whole_task_gives_the_same_numbers(both: tuple[Any, Any], tmp_path: Pa
 def test_errors_are_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from interp.lm_eval import harness_model
+    from interp.measure.lm_eval import harness_model
 
     model = interp.wrap(GPT2LMHeadModel(GPT2Config(vocab_size=9, n_positions=8, n_embd=8, n_layer=1, n_head=1)))
     monkeypatch.setitem(__import__("sys").modules, "lm_eval.api.model", None)

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from tiny_models import CONFIGS, MAIN, VOCAB, padding, pairs, state_of, tiny
 
-from interp.activations import capture
+from interp.engine.precision import verify_device
 from interp.errors import InputError
 from interp.families import load
+from interp.hooks.activations import capture
 from interp.models import build, weights, wrap
-from interp.models.verify import verify_device
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -10,15 +10,15 @@ import torch
 from observed import adding, inducing, look, native, summing
 
 import interp
-from interp.activations import capture
 from interp.circuits import find_circuit, graph_of, whole
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.errors import InputError
-from interp.indicators._passes import answer_positions, extend, run_passes
+from interp.hooks.activations import capture
+from interp.measure.observe import Observation, measure, needs_of, observe
+from interp.measure.passes import answer_positions, extend, run_passes
 from interp.models import build, wrap
-from interp.observe import Estimate, Observation, measure, needs_of, observe
 from interp.seeds import generator
-from interp.types import Batch, Prompts
+from interp.types import Batch, Estimate, Prompts
 
 SITES = ("resid_post", "z", "pattern", "mlp_post", "ln_final")
 
@@ -85,7 +85,7 @@ def test_splits_are_kept_at_their_scored_positions_only():
     batch = Batch(tokens=tokens, targets=torch.where(scored, tokens, -1))
     prompts = task.prompts(2, rng=generator(0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("interp.indicators._passes.CHUNK", 1)
+        patch.setattr("interp.measure.passes.CHUNK", 1)
         kept = run_passes(model, prompts, {"train": batch}, {"train.logits": "answer", "train.resid_post": "answer"})
     assert torch.allclose(kept["train.logits"], model(tokens).detach()[scored], atol=1e-5)
     assert torch.allclose(kept["train.resid_post"], capture(model, tokens)["resid_post"][:, scored], atol=1e-5)

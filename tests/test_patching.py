@@ -12,10 +12,10 @@ from live_bytes import LiveBytes, peak_bytes
 from tiny_models import CONFIGS, MAIN, UNMAPPED_MORE, VOCAB, pairs, state_of, tiny
 
 from interp.errors import InputError
-from interp.metrics import METRICS
+from interp.measure.metrics import METRICS
 from interp.models import build, wrap
 from interp.patching import knock_out, patch, path_patch
-from interp.patching.reuse import reuse_runs
+from interp.patching.fast.reuse import reuse_runs
 from interp.patching.sweep import _checked
 from interp.types import Prompts
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from interp.config import parse_experiment
+from interp.engine.config import parse_experiment
+from interp.engine.planning import plan
 from interp.errors import InputError
-from interp.planning import plan
 
 RECIPE = {
     "name": "planned_tiny",

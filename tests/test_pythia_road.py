@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 
 import interp
-from interp import worker
-from interp.config import Experiment, MeasureSpec, TaskSpec, load_experiment
-from interp.evaluate import evaluate_task
+from interp.engine import worker
+from interp.engine.config import Experiment, MeasureSpec, TaskSpec, load_experiment
+from interp.engine.planning import plan
+from interp.engine.sweep import run_experiment
+from interp.engine.units import expand
 from interp.families import family, hub, ledger, verify
-from interp.planning import plan
-from interp.sweep import run_experiment
+from interp.measure.questions import evaluate_task
 from interp.table import read_table, write_csv
 from interp.tasks import _text, task
 from interp.tasks._fingerprint import fingerprint
 from interp.tasks.induction import WORDS
-from interp.units import expand
 from tests.loopback_hub import Hub, add_pythia, serving
 
 STEPS = (0, 1, 2)

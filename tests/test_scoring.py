@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interp import scoring
-from interp.scoring import Estimate
+from interp.measure import scoring
+from interp.types import Estimate
 
 TEXT = st.text(alphabet="abc", max_size=7)
 

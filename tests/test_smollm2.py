@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import interp
-from interp.continuations import log_likelihoods
+from interp.measure.continuations import log_likelihoods
 from interp.tasks._text import encode_pair, tokenized
 
 FOLDER = Path(__file__).parents[1] / "checkpoints" / "SmolLM2-135M-Instruct"

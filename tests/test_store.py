@@ -2,8 +2,8 @@
 
 import pytest
 
-from interp import store
 from interp.errors import InputError
+from interp.table import store
 
 
 def row(key, step=1, **more):

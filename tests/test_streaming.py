@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from interp.activations import capture
 from interp.errors import InputError
+from interp.hooks.activations import capture
+from interp.hooks.streaming import capture_to_disk, open_stored, reduce_stream
 from interp.models import build, wrap
-from interp.streaming import capture_to_disk, open_stored, reduce_stream
 
 CONFIG = dict(
     architecture="native", d_model=12, d_head=4, n_heads=3, n_layers=2, n_ctx=8, d_mlp=16, d_vocab=11, d_vocab_out=11
@@ -56,7 +56,7 @@ def test_reductions_equal_those_in_memory(model, site, size):
 
 
 def test_variance_is_stable_far_from_zero():
-    from interp.streaming import Reduced, update
+    from interp.hooks.streaming import Reduced, update
 
     rng = torch.Generator().manual_seed(1)
     state, x = Reduced(asked=frozenset({"variance"})), torch.randn(1, 1000, 4, generator=rng, dtype=torch.float64) + 1e8

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 import yaml
 
-from interp import seeds, store
+from interp import seeds
 from interp.circuits import Circuit
 from interp.circuits.formation import formation
 from interp.circuits.formation.track import chosen_edges
 from interp.circuits.testing.faithfulness import of_circuit
-from interp.config import parse_experiment
+from interp.engine.config import parse_experiment
+from interp.engine.sweep import missing, run_experiment
+from interp.engine.units import circuit_key, expand, task_of
 from interp.errors import InputError
 from interp.families import family, load, read_weights, resolve
 from interp.report.formation import formation_data
 from interp.report.sources import read_source
-from interp.sweep import missing, run_experiment
-from interp.table import read_table, write_csv
-from interp.units import circuit_key, expand, task_of
+from interp.table import read_table, store, write_csv
 
 RECIPE = {
     "name": "tiny",

@@ -10,10 +10,10 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from interp.engine.scan import scan
 from interp.errors import InputError
-from interp.evaluate import extract
-from interp.metrics import questions
-from interp.scan import scan
+from interp.measure.metrics import questions
+from interp.measure.questions import extract
 from interp.tasks import task
 from interp.tasks._fingerprint import fingerprint
 from interp.tasks._text import CharTokenizer, Texts, batch_of, encode_pair, tokenize, tokenized

@@ -18,14 +18,14 @@ from interp.circuits._attribution import pair_of
 from interp.circuits._graph import edge_mask
 from interp.circuits._masked import masked_values
 from interp.circuits.formation import formation
-from interp.cli import main
+from interp.cli.parser import main
 from interp.errors import InputError
-from interp.metrics import questions
+from interp.families.recipe import planned_runs
+from interp.measure.metrics import questions
 from interp.testbed import PROGRAMS, build, planted, spliced, write_family
 from interp.testbed.compiler import compile_program, place
 from interp.testbed.truth import nodes_of
 from interp.training.grow import grow
-from interp.training.recipe import planned_runs
 from interp.types import Prompts
 
 RECIPES = Path(__file__).parent.parent / "experiments" / "recipes"

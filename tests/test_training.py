@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 import interp
 from interp.documents import read_yaml
 from interp.families import read_weights, resolve
+from interp.families.recipe import PlannedRun
 from interp.training import load_recipe, planned_runs, schedule, train
 from interp.training.checkpoint import missing_steps, resume_point
 from interp.training.grow import grow, learning_rate, loss, scored
-from interp.training.recipe import PlannedRun
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",

@@ -17,8 +17,8 @@ import torch
 
 import interp
 from interp import plugins, seeds
+from interp.measure.observe import measure, needs_of, observe
 from interp.models import Model, build, wrap
-from interp.observe import measure, needs_of, observe
 from interp.types import Task
 
 CASES = {

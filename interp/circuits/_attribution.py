@@ -16,8 +16,8 @@ from torch import Tensor
 from interp.circuits._graph import Graph, graph_of
 from interp.circuits._record import Record, record
 from interp.errors import InputError, unknown
-from interp.metrics import Metric, Questions, evaluate, questions
-from interp.models.places import blocks, mapped
+from interp.measure.metrics import Metric, Questions, evaluate, questions
+from interp.models.site_tensors import blocks, mapped
 from interp.models.weights import norm
 from interp.types import Prompts
 

@@ -11,7 +11,7 @@ from interp.circuits._circuit import Circuit
 from interp.errors import unknown
 
 if TYPE_CHECKING:
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 
@@ -26,7 +26,7 @@ def find_circuit(
 ) -> Circuit:
     """Score a model's edges (or nodes) by a method: a file of `interp/circuits/`, or `package.module:function`.
 
-    metric: a name (`interp.metrics.METRICS`) or a function of the logits at the answer.
+    metric: a name (`interp.measure.metrics.METRICS`) or a function of the logits at the answer.
     options: the method's own arguments, as its docstring has them.
 
     Raises:

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from interp.circuits._attribution import Pair, parts, replaced_by, run_clean, run_corrupt
 from interp.circuits._edges import head_outputs, scale_on_the_way_out
 from interp.circuits._record import Record
-from interp.metrics import evaluate
+from interp.measure.metrics import evaluate
 from interp.models.attention import attention_module
-from interp.models.places import blocks, mapped, qkv_view
 from interp.models.running import evaluating
+from interp.models.site_tensors import blocks, mapped, qkv_view
 from interp.models.weights import W_K, W_O, W_Q, W_V, b_K, b_Q, b_V, norm
 
 if TYPE_CHECKING:

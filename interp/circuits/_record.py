@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from interp.models.attention import attention_module
-from interp.models.places import blocks, mapped, qkv_view
 from interp.models.running import evaluating
+from interp.models.site_tensors import blocks, mapped, qkv_view
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

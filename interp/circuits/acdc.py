@@ -24,7 +24,7 @@ from interp.circuits._scored import scored
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 

@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from interp.activations import capture
 from interp.circuits._attribution import Pair, objective_of, pair_of, parts, run_clean, run_corrupt
 from interp.circuits._circuit import Circuit
 from interp.circuits._masked import Masker, masker, run_attention
 from interp.circuits._record import Record, by_head, record
 from interp.circuits._scored import scored
+from interp.hooks.activations import capture
 from interp.models.attention import edited_attention
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.activations import capture
 from interp.circuits._attribution import Pair, objective_of, pair_of, parts
 from interp.circuits._circuit import Circuit
 from interp.circuits._scored import scored
+from interp.hooks.activations import capture
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 

@@ -13,7 +13,7 @@ from interp.circuits._circuit import Circuit
 from interp.circuits.eap_ig import eap_ig
 
 if TYPE_CHECKING:
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 

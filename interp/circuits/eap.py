@@ -20,7 +20,7 @@ from interp.circuits._edges import edge_scores
 from interp.circuits._scored import scored
 
 if TYPE_CHECKING:
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 

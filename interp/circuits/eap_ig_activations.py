@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from interp.circuits._graph import Graph
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 

@@ -11,7 +11,7 @@ from interp.circuits._circuit import Circuit
 from interp.circuits._scored import scored
 
 if TYPE_CHECKING:
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 

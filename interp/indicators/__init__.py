@@ -1,2 +1,2 @@
-"""What is measured at a checkpoint: one file an indicator, behaviour included. `interp.observe` says what a file
+"""What is measured at a checkpoint: one file an indicator, behaviour included. `interp.measure.observe` says what a file
 contains."""

@@ -10,7 +10,7 @@ from interp.circuits.testing.faithfulness import of_circuit
 
 if TYPE_CHECKING:
     from interp.circuits import Circuit
-    from interp.observe import Observation
+    from interp.measure.observe import Observation
 
 RUNS = 5
 """The clean and the corrupt run, and a run with the circuit's edges, with all and with none."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from interp.observe import Observation
+    from interp.measure.observe import Observation
 
 
 def modulus(obs: Observation) -> int | None:

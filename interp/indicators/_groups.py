@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from interp.indicators._scores import mean
-from interp.observe import Estimate, Observation
+from interp.measure.observe import Observation
+from interp.measure.scores import mean
+from interp.types import Estimate
 
 if TYPE_CHECKING:
     from jaxtyping import Float

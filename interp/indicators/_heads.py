@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from interp.indicators._passes import run_prompts
-from interp.indicators._scores import answer_log_probs
-from interp.interventions import Intervention
+from interp.hooks.interventions import Intervention
+from interp.indicators._log_probs import answer_log_probs
+from interp.measure.passes import run_prompts
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from interp.observe import Observation
+    from interp.measure.observe import Observation
 
 
 def gate_gradients(obs: Observation) -> Float[Tensor, "layer prompt head"]:

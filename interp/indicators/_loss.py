@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Generator, Tensor
 
+    from interp.measure.observe import Observation
     from interp.models import Model
-    from interp.observe import Observation
 
 Point = dict[str, "Tensor"]
 """Parameters by name."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.activations import capture
+from interp.hooks.activations import capture
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
-    from interp.observe import Observation
+    from interp.measure.observe import Observation
 
 
 def repeated_attention(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Generator, Tensor
 
-    from interp.observe import Observation
+    from interp.measure.observe import Observation
 
 
 class Chain(NamedTuple):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from interp.measure.observe import Observation
     from interp.models import Model
-    from interp.observe import Observation
 
 
 class Heads(NamedTuple):

@@ -3,9 +3,11 @@ task whose questions have options, the score of the likeliest option (BIG-bench'
 
 from __future__ import annotations
 
-from interp import scoring
-from interp.indicators._scores import scored_positions, sequence_mean
-from interp.observe import Estimate, Observation
+from interp.indicators._log_probs import scored_positions
+from interp.measure import scoring
+from interp.measure.observe import Observation
+from interp.measure.scores import sequence_mean
+from interp.types import Estimate
 
 NEEDS = {"test.logits": "answer", "asked.multiple_choice_grade": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "share", True, "behaviour"

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from torch.special import entr
 
-from interp.indicators._scores import log_softmax, mean
-from interp.observe import Estimate, Observation
+from interp.measure.observe import Observation
+from interp.measure.scores import log_softmax, mean
+from interp.types import Estimate
 
 NEEDS = {"logits": "answer"}
 DIMS, UNIT, ONLINE = (), "nats", True

@@ -3,8 +3,9 @@ text task that lists its questions, of the first accepted answer or the best opt
 
 from __future__ import annotations
 
-from interp import scoring
-from interp.observe import Estimate, Observation
+from interp.measure import scoring
+from interp.measure.observe import Observation
+from interp.types import Estimate
 
 NEEDS = {"logits": "answer", "asked.prob": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "probability", True, "behaviour"

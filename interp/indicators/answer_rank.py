@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from interp import scoring
-from interp.observe import Estimate, Observation
+from interp.measure import scoring
+from interp.measure.observe import Observation
+from interp.types import Estimate
 
 NEEDS = {"logits": "answer"}
 DIMS, UNIT, ONLINE, KIND = (), "rank", True, "behaviour"

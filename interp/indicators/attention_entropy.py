@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.special import entr
 
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"pattern": "answer"}
 DIMS, UNIT, ONLINE = ("layer", "head"), "nats", True

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.activations import capture
-from interp.indicators._passes import extend
-from interp.observe import Observation
+from interp.hooks.activations import capture
+from interp.measure.observe import Observation
+from interp.measure.passes import extend
 
 NEEDS = {"pattern": "all"}
 DIMS, UNIT, ONLINE = ("layer", "head"), "attention", True

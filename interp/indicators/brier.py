@@ -7,8 +7,9 @@ questions have options, over these: Σ_options (p − score)², p the softmax of
 
 from __future__ import annotations
 
-from interp import scoring
-from interp.observe import Estimate, Observation
+from interp.measure import scoring
+from interp.measure.observe import Observation
+from interp.types import Estimate
 
 NEEDS = {"logits": "answer", "asked.brier": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "squared probability", True, "behaviour"

@@ -4,9 +4,10 @@ Of a text task whose questions have options, over these: the top probability is 
 
 from __future__ import annotations
 
-from interp import scoring
-from interp.indicators._scores import log_softmax
-from interp.observe import Estimate, Observation
+from interp.measure import scoring
+from interp.measure.observe import Observation
+from interp.measure.scores import log_softmax
+from interp.types import Estimate
 
 NEEDS = {"test.logits": "answer", "asked.confidence": "all", "asked.right": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "probability", True, "behaviour"

@@ -9,7 +9,7 @@ import torch
 
 from interp.circuits.formation.track import magnitudes
 from interp.indicators._spectra import gini
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"circuit": "all"}
 DIMS, UNIT, ONLINE = (), "share", True

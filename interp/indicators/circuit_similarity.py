@@ -7,8 +7,8 @@ from __future__ import annotations
 import math
 
 from interp.circuits.formation.track import magnitudes
-from interp.forming import similarity
-from interp.observe import Observation
+from interp.measure.observe import Observation
+from interp.table.forming import similarity
 
 NEEDS = {"circuit": "all", "previous": "all"}
 DIMS, UNIT, ONLINE = (), "share", True

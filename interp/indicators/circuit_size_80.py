@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 
-from interp.circuits._between import edges_between
+from interp.circuits._edges_from_nodes import edges_between
 from interp.circuits.testing.size import GRID, smallest_faithful
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"circuit": "all"}
 DIMS, UNIT, ONLINE, COST = (), "share", True, "many"

@@ -8,7 +8,7 @@ NaN in the run that the circuit comes from, where there is no reference, and in 
 from __future__ import annotations
 
 from interp.indicators._circuits import faithfulness_here
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"reference": "all"}
 DIMS, UNIT, ONLINE, COST = (), "share", True, "many"

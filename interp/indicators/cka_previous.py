@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"resid_post": "answer", "previous": "all"}
 DIMS, UNIT, ONLINE = ("layer",), "similarity", True

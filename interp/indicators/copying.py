@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.indicators._composition import copying_scores
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS: dict[str, str] = {}
 DIMS, UNIT, ONLINE = ("layer", "head"), "share", True

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"resid_post": "answer"}
 DIMS, UNIT, ONLINE = ("layer",), "cosine", True

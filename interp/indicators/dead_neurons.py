@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"mlp_post": "answer"}
 DIMS, UNIT, ONLINE = ("layer",), "share", True

@@ -6,7 +6,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"logits": "answer"}
 DIMS, UNIT, ONLINE, KIND = ("digit",), "share", True, "behaviour"

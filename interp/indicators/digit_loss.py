@@ -8,8 +8,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.indicators._scores import answer_log_probs
-from interp.observe import Observation
+from interp.indicators._log_probs import answer_log_probs
+from interp.measure.observe import Observation
 
 NEEDS = {"logits": "answer"}
 DIMS, UNIT, ONLINE, KIND = ("digit",), "nats", True, "behaviour"

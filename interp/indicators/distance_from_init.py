@@ -4,7 +4,7 @@ stored."""
 from __future__ import annotations
 
 from interp.indicators._weights import distance
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"weights": "all", "initial": "all"}
 DIMS, UNIT, ONLINE = (), "weight", True

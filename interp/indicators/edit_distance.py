@@ -4,8 +4,9 @@ the model writes by itself to the nearest accepted answer."""
 
 from __future__ import annotations
 
-from interp import scoring
-from interp.observe import Estimate, Observation
+from interp.measure import scoring
+from interp.measure.observe import Observation
+from interp.types import Estimate
 
 NEEDS = {"logits": "answer", "asked.edit_distance": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "symbols", True, "behaviour"

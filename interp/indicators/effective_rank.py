@@ -10,7 +10,7 @@ import torch
 
 from interp.indicators._spectra import entropy_rank
 from interp.indicators._weights import matrices
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"weights": "all"}
 DIMS, UNIT, ONLINE = ("component",), "dimensions", True

@@ -7,8 +7,9 @@ ends, is compared with every accepted answer.
 
 from __future__ import annotations
 
-from interp import scoring
-from interp.observe import Estimate, Observation
+from interp.measure import scoring
+from interp.measure.observe import Observation
+from interp.types import Estimate
 
 NEEDS = {"logits": "answer", "asked.exact_match": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "share", True, "behaviour"

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import math
 
-from interp import scoring
-from interp.observe import Estimate, Observation
+from interp.measure import scoring
+from interp.measure.observe import Observation
+from interp.types import Estimate
 
 NEEDS = {"asked.false_positive": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "share", True, "behaviour"

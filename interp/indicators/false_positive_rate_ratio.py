@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import math
 
-from interp.evaluate import Answers, false_positive_ratios
-from interp.observe import Estimate, Observation
+from interp.measure.observe import Observation
+from interp.measure.questions import Answers, false_positive_ratios
+from interp.types import Estimate
 
 NEEDS = {"asked.false_positive": "all"}
 DIMS, UNIT, ONLINE, KIND = ("component",), "ratio", True, "behaviour"

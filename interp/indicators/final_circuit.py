@@ -7,7 +7,7 @@ Hindsight: which edges these are is known at the end only. NaN without circuits.
 from __future__ import annotations
 
 from interp.indicators._circuits import faithfulness_here
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"circuit": "all", "final": "all"}
 DIMS, UNIT, ONLINE, COST = (), "share", False, "many"

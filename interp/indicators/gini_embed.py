@@ -11,7 +11,7 @@ import math
 from interp.indicators._fourier import modulus, wave_norms
 from interp.indicators._spectra import gini
 from interp.indicators._weights import embedding
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"weights": "all"}
 DIMS, UNIT, ONLINE = (), "share", True

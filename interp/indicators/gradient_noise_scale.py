@@ -13,7 +13,7 @@ import math
 import torch
 
 from interp.indicators._loss import dot, gradient, mean_loss, parameters, rows, training_sample
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS: dict[str, str] = {}
 DIMS, UNIT, ONLINE, COST = (), "sequences", True, "backward"

@@ -4,7 +4,7 @@ whole of a small one)."""
 from __future__ import annotations
 
 from interp.indicators._loss import dot, gradient, mean_loss, parameters, training_sample
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS: dict[str, str] = {}
 DIMS, UNIT, ONLINE, COST = (), "nats per weight", True, "backward"

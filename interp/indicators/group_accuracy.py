@@ -6,9 +6,10 @@ learned in several jumps, which the mean over all prompts blurs (Michaud et al. 
 
 from __future__ import annotations
 
-from interp import scoring
 from interp.indicators._groups import by_group
-from interp.observe import Estimate, Observation
+from interp.measure import scoring
+from interp.measure.observe import Observation
+from interp.types import Estimate
 
 NEEDS = {"logits": "answer"}
 DIMS, UNIT, ONLINE, KIND = ("component",), "share", True, "behaviour"

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.indicators._heads import gate_gradients
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"z": "all", "z.grad": "all"}
 DIMS, UNIT, ONLINE = ("layer", "head"), "share", True

@@ -13,7 +13,7 @@ from torch import Tensor
 from interp.indicators._loss import parameters
 from interp.indicators._sgld import Chain, learning_coefficient
 from interp.indicators._weights import head_masks
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS: dict[str, str] = {}
 DIMS, UNIT, ONLINE, COST = ("layer", "head"), "parameters", True, "many"

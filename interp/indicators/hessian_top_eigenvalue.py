@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 
 from interp.indicators._loss import Point, hessian_product, mean_loss, parameters, random_like, training_sample
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS: dict[str, str] = {}
 DIMS, UNIT, ONLINE, COST = (), "nats per squared weight", True, "many"

@@ -7,8 +7,9 @@ from __future__ import annotations
 import torch
 
 from interp.indicators._loss import dot, hessian_product, mean_loss, parameters, random_like, training_sample
-from interp.indicators._scores import mean
-from interp.observe import Estimate, Observation
+from interp.measure.observe import Observation
+from interp.measure.scores import mean
+from interp.types import Estimate
 
 NEEDS: dict[str, str] = {}
 DIMS, UNIT, ONLINE, COST = (), "nats per squared weight", True, "many"

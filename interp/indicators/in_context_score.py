@@ -11,8 +11,8 @@ import math
 
 import torch
 
-from interp.indicators._scores import scored_positions, split_losses
-from interp.observe import Observation
+from interp.indicators._log_probs import scored_positions, split_losses
+from interp.measure.observe import Observation
 
 NEEDS = {"test.logits": "answer"}
 DIMS, UNIT, ONLINE, KIND = (), "nats", True, "behaviour"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from interp.indicators._fourier import modulus, neuron_frequencies, on_grid
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"train.mlp_post": "answer", "test.mlp_post": "answer"}
 DIMS, UNIT, ONLINE = (), "frequencies", True

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.indicators._probe import ridge_scores
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"resid_post": "answer"}
 DIMS, UNIT, ONLINE = ("layer",), "share", True

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.indicators._probe import ridge_scores
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"train.resid_post": "answer", "test.resid_post": "answer"}
 DIMS, UNIT, ONLINE = ("layer",), "share", True

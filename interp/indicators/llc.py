@@ -11,7 +11,7 @@ setting only.
 from __future__ import annotations
 
 from interp.indicators._sgld import Chain, learning_coefficient
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS: dict[str, str] = {}
 DIMS, UNIT, ONLINE, COST = (), "parameters", True, "many"

@@ -3,8 +3,9 @@ mean over prompts. Of a text task that lists its questions, of the first accepte
 
 from __future__ import annotations
 
-from interp import scoring
-from interp.observe import Estimate, Observation
+from interp.measure import scoring
+from interp.measure.observe import Observation
+from interp.types import Estimate
 
 NEEDS = {"logits": "answer", "asked.log_prob": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "nats", True, "behaviour"

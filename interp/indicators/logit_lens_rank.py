@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.indicators._scores import rank
-from interp.observe import Observation
+from interp.measure.observe import Observation
+from interp.measure.scores import rank
 
 NEEDS = {"resid_post": "answer"}
 DIMS, UNIT, ONLINE = ("layer",), "rank", True

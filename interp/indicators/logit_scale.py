@@ -6,8 +6,9 @@ Grows without end once the training data are fitted; a strong baseline for whate
 
 from __future__ import annotations
 
-from interp.indicators._scores import mean
-from interp.observe import Estimate, Observation
+from interp.measure.observe import Observation
+from interp.measure.scores import mean
+from interp.types import Estimate
 
 NEEDS = {"logits": "answer"}
 DIMS, UNIT, ONLINE = (), "logits", True

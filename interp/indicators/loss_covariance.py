@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.indicators._scores import scored_positions, split_losses
-from interp.observe import Observation
+from interp.indicators._log_probs import scored_positions, split_losses
+from interp.measure.observe import Observation
 
 NEEDS = {"train.logits": "answer", "previous": "all"}
 DIMS, UNIT, ONLINE = (), "squared nats", True

@@ -13,7 +13,7 @@ import math
 import torch
 
 from interp.indicators._heads import gate_gradients, score_without
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"z": "all", "z.grad": "all"}
 DIMS, UNIT, ONLINE, COST = (), "share", True, "many"

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.indicators._spectra import participation
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"resid_post": "answer"}
 DIMS, UNIT, ONLINE = ("layer",), "dimensions", True

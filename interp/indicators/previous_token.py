@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"pattern": "all"}
 DIMS, UNIT, ONLINE = ("layer", "head"), "attention", True

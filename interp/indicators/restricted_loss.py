@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from interp.indicators._fourier import FINAL_WAVES, final_waves
-from interp.indicators._scores import log_softmax, pick
-from interp.observe import Observation
+from interp.measure.observe import Observation
+from interp.measure.scores import log_softmax, pick
 
 NEEDS = FINAL_WAVES
 DIMS, UNIT, ONLINE = (), "nats", False

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 
-from interp import scoring
-from interp.observe import Estimate, Observation
+from interp.measure import scoring
+from interp.measure.observe import Observation
+from interp.types import Estimate
 
 NEEDS = {"asked.error": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "answer's unit", True, "behaviour"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from interp.indicators._scores import scored_positions, sequence_mean
-from interp.observe import Estimate, Observation
+from interp.indicators._log_probs import scored_positions
+from interp.measure.observe import Observation
+from interp.measure.scores import sequence_mean
+from interp.types import Estimate
 
 NEEDS = {"train.logits": "answer"}
 DIMS, UNIT, ONLINE, KIND = (), "share", True, "behaviour"

@@ -4,8 +4,9 @@ was seen, come from `task.extras["references"]`; NaN for tasks without them."""
 
 from __future__ import annotations
 
-from interp.indicators._scores import reference_kl
-from interp.observe import Estimate, Observation
+from interp.indicators._log_probs import reference_kl
+from interp.measure.observe import Observation
+from interp.types import Estimate
 
 NEEDS = {"test.logits": "answer"}
 DIMS, UNIT, ONLINE, KIND = (), "nats", True, "behaviour"

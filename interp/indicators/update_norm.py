@@ -7,7 +7,7 @@ Depends on the distance between the checkpoints; within a run, on its schedule.
 from __future__ import annotations
 
 from interp.indicators._weights import distance
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"weights": "all", "previous": "all"}
 DIMS, UNIT, ONLINE = (), "weight", True

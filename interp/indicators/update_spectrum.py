@@ -14,7 +14,7 @@ import math
 import torch
 
 from interp.indicators._weights import matrices
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"weights": "all", "previous": "all"}
 DIMS, UNIT, ONLINE = ("component",), "share", True

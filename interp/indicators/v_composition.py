@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interp.indicators._composition import strongest_writer
 from interp.indicators._weights import heads
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS: dict[str, str] = {}
 DIMS, UNIT, ONLINE = ("layer", "head"), "share", True

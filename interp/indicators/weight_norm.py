@@ -4,7 +4,7 @@ arXiv 2210.01117)."""
 from __future__ import annotations
 
 from interp.indicators._weights import distinct
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"weights": "all"}
 DIMS, UNIT, ONLINE = (), "squared weight", True

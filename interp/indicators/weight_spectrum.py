@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.indicators._weights import matrices
-from interp.observe import Observation
+from interp.measure.observe import Observation
 
 NEEDS = {"weights": "all"}
 DIMS, UNIT, ONLINE = ("component",), "exponent", True

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.activations import capture
 from interp.errors import InputError, unknown
+from interp.hooks.activations import capture
 from interp.lenses.logit import capped
-from interp.metrics import questions
+from interp.measure.metrics import questions
 from interp.models import weights
-from interp.models.places import mapped
+from interp.models.site_tensors import mapped
 from interp.models.sites import check_site
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from interp.activations import Activations
+    from interp.hooks.activations import Activations
     from interp.models import Model
     from interp.types import Prompts
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interp.activations import capture
 from interp.errors import InputError
+from interp.hooks.activations import capture
 from interp.models import weights
-from interp.models.places import check_indices
+from interp.models.site_tensors import check_indices
 from interp.types import Prompts
 
 if TYPE_CHECKING:

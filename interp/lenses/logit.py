@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.activations import capture
+from interp.hooks.activations import capture
 from interp.models import weights
-from interp.models.places import mapped
+from interp.models.site_tensors import mapped
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

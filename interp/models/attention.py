@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from interp.models.borrowed import shadowing
-from interp.models.places import blocks, mapped
+from interp.models.shadowing import shadowing
+from interp.models.site_tensors import blocks, mapped
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from interp.errors import InputError
-from interp.models.borrowed import evaluating
-from interp.models.places import Change, Look, Spot, n_heads_at
+from interp.models.shadowing import evaluating
+from interp.models.site_tensors import Change, Look, Spot, n_heads_at
 from interp.models.sites import BLOCK_SITES, HEAD_SITES
 
 if TYPE_CHECKING:

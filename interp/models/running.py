@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from interp.models.attention import Edit, edited_attention
-from interp.models.borrowed import Put, evaluating, on_input, on_output, shadowing
 from interp.models.by_bridge import run_bridge
-from interp.models.places import Change, Look, Spot, View, as_it_is, blocks, mapped, place
+from interp.models.shadowing import Put, evaluating, on_input, on_output, shadowing
+from interp.models.site_tensors import Change, Look, Spot, View, as_it_is, blocks, mapped, place
 from interp.models.sites import SCORE_SITES
 
 if TYPE_CHECKING:

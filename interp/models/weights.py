@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from interp.models.places import blocks, mapped, qkv_view
+from interp.models.site_tensors import blocks, mapped, qkv_view
 from interp.models.sites import check_site
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from interp.activations import capture
 from interp.errors import InputError, unknown
-from interp.interventions import Intervention, intervene
-from interp.metrics import Metric, evaluate, known, questions
-from interp.models.places import check_indices
+from interp.hooks.activations import capture
+from interp.hooks.interventions import Intervention, intervene
+from interp.measure.metrics import Metric, evaluate, known, questions
+from interp.models.site_tensors import check_indices
 from interp.models.sites import check_site
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from interp.forming import similarity, when_formed
 from interp.report.outcomes import as_table, behaviour, outcomes, target_curves
 from interp.report.rows import rows_of
 from interp.report.scores import scores
+from interp.table.forming import similarity, when_formed
 
 Circuits = Mapping[tuple[str, str], Mapping[float, Any]]
 """(run, task) → {step: circuit as JSON, with its `formation`}."""

@@ -11,11 +11,11 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from interp.forming import THRESHOLD
 from interp.report import style
 from interp.report.formation import HINDSIGHT, ROLE, TRANSFER
 from interp.report.outcomes import as_table, run_styles
 from interp.report.rows import rows_of
+from interp.table.forming import THRESHOLD
 
 MAX_RUNS = 40
 MAX_TRAJECTORIES = 16

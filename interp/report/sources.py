@@ -12,10 +12,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from interp import store
 from interp.report.outcomes import as_table
 from interp.report.rows import rows_of
-from interp.table import read_table
+from interp.table import read_table, store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -43,7 +43,7 @@ FIRST_SENTENCE = r"[^\.\?\!\;\n]+"
 
 
 def bigbench(*, path: str, shots: int = 0, seed: int = 0, train_fraction: float = 0.0) -> Task:
-    """The examples of a task.json, as `interp.evaluate` scores them: `exact_match` for targets,
+    """The examples of a task.json, as `interp.measure.questions` scores them: `exact_match` for targets,
     `multiple_choice_grade`, `brier` and `calibration_error` for target_scores.
 
     Args:

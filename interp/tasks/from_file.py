@@ -37,7 +37,7 @@ def from_file(
     stop: str = "\n",
     train_fraction: float = 0.0,
 ) -> Task:
-    """The rows of a file, as `interp.evaluate` scores them.
+    """The rows of a file, as `interp.measure.questions` scores them.
 
     With options: accuracy by log-likelihood. With answers only: exact match of greedy generation, and the root mean
     squared error where every answer is a number. With groups: accuracy by group; with `positive` too, the

@@ -1,7 +1,7 @@
 """Growing a family: a recipe in, checkpoints on a dense schedule out; deterministic, resumable."""
 
+from interp.families.recipe import PlannedRun, Recipe, load_recipe, planned_runs
+from interp.families.schedule import schedule
 from interp.training.pool import train
-from interp.training.recipe import PlannedRun, Recipe, load_recipe, planned_runs
-from interp.training.schedule import schedule
 
 __all__ = ["PlannedRun", "Recipe", "load_recipe", "planned_runs", "schedule", "train"]

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from interp.errors import InputError
-from interp.training.recipe import PlannedRun
+from interp.families.recipe import PlannedRun
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

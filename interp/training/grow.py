@@ -14,11 +14,11 @@ from torch.nn import Module
 from torch.nn.functional import cross_entropy
 
 from interp.errors import InputError
+from interp.families.recipe import PlannedRun
 from interp.models import native
 from interp.seeds import derive
 from interp.tasks import task
 from interp.training.checkpoint import missing_steps, refuse_other_recipe, restore, resume_point, write_checkpoint
-from interp.training.recipe import PlannedRun
 from interp.types import Batch
 
 STREAMS = ("init", "split", "data")

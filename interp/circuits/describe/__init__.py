@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interp.circuits._between import edges_between
 from interp.circuits._circuit import Circuit
+from interp.circuits._edges_from_nodes import edges_between
 from interp.circuits._find import find_circuit
 from interp.circuits.testing.faithfulness import faithfulness, of_circuit
 from interp.circuits.testing.size import smallest_faithful

@@ -1,6 +1,6 @@
 """Circuits over a run of checkpoints: when one formed, how sure that is, and which roles its heads took."""
 
-from interp.circuits._between import edges_between
+from interp.circuits._edges_from_nodes import edges_between
 from interp.circuits.formation.roles import ROLES, role_scores
 from interp.circuits.formation.track import Formation, Snapshot, applied_backwards, formation
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.activations import capture
-from interp.metrics import questions
+from interp.hooks.activations import capture
+from interp.measure.metrics import questions
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

@@ -1,4 +1,4 @@
-"""Following a circuit through a run, and saying when it formed (`interp.forming`), from nothing but the checkpoints up
+"""Following a circuit through a run, and saying when it formed (`interp.table.forming`), from nothing but the checkpoints up
 to then."""
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import numpy as np
 import torch
 
 from interp.circuits._attribution import choose, pair_of
-from interp.circuits._between import edges_between
 from interp.circuits._circuit import Circuit
+from interp.circuits._edges_from_nodes import edges_between
 from interp.circuits._find import find_circuit
 from interp.circuits._graph import edge_mask
 from interp.circuits._masked import masked_values
 from interp.circuits.formation.roles import role_scores
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.circuits.testing.size import GRID, smallest_faithful
-from interp.forming import THRESHOLD, similarity, when_formed
+from interp.table.forming import THRESHOLD, similarity, when_formed
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
 
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 
@@ -80,7 +80,7 @@ def chosen_edges(circuit: Circuit, found: Mapping[str, Any]) -> Circuit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Formation:
-    """What a run's checkpoints say about when the circuit formed; the first four are those of `interp.forming.When`."""
+    """What a run's checkpoints say about when the circuit formed; the first four are those of `interp.table.forming.When`."""
 
     interval: tuple[int | None, int] | None
     band: tuple[int | None, int] | None

@@ -31,7 +31,7 @@ from interp.errors import InputError
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 

@@ -20,7 +20,7 @@ from interp.circuits.testing.faithfulness import checked_pair, normalised
 
 if TYPE_CHECKING:
     from interp.circuits._attribution import Pair
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from interp.circuits._attribution import choose
-from interp.circuits._between import edges_between
 from interp.circuits._circuit import Circuit
+from interp.circuits._edges_from_nodes import edges_between
 from interp.circuits._find import find_circuit
 from interp.circuits.testing.faithfulness import of_circuit
 
 if TYPE_CHECKING:
-    from interp.metrics import Metric
+    from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
 

@@ -1,0 +1,154 @@
+"""The command line: what can be typed. What each command does is in `interp.cli.parser.commands`.
+
+Exit codes: 0 done, 1 finished with failed units (each named), 2 wrong input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from interp import __version__
+from interp.errors import InputError, nearest
+
+EPILOG = (
+    "Addresses of checkpoints: family:size[/setting][/seedK]@stepN; a part may be left out where there is one choice."
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see `{self.prog} --help`)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        parser, names = _parser()
+        _check_command(arguments, names)
+        args = parser.parse_args(arguments)
+        if not getattr(args, "command", None):
+            parser.print_help()
+            return 0
+        if (
+            args.command != "circuit"
+        ):  # these work in processes, one thread each; threads of their own would only collide
+            os.environ.setdefault("OMP_NUM_THREADS", "1")
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        return _command(args.command)(args)
+    except InputError as error:
+        print(f"interp: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        sys.stderr.close()
+        return 0
+    except KeyboardInterrupt:
+        print("\ninterp: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _show_warning(message: Warning | str, *_: object) -> None:
+    print(f"interp: {message}", file=sys.stderr)
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int]:
+    from interp.cli import commands
+
+    return getattr(commands, f"do_{name}")
+
+
+def _check_command(arguments: Sequence[str], names: Sequence[str]) -> None:
+    first = next((a for a in arguments if not a.startswith("-")), None)
+    if first is not None and arguments[0] == first and first not in names:
+        raise InputError(f"unknown command {first!r}{nearest(first, names)}")
+
+
+def _parser() -> tuple[_Parser, list[str]]:
+    parser = _Parser(
+        prog="interp",
+        description="When does a capability appear, which circuit carries it, and what could have warned us?",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"interp {__version__}")
+    sub = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_Parser)
+
+    run = sub.add_parser("run", help="grow, measure and report a whole experiment")
+    run.add_argument("experiment", help="experiment.yaml")
+    run.add_argument("--out", help="run directory (default runs/<name>)")
+    run.add_argument("--root", help="where checkpoints are (default ./checkpoints)")
+    run.add_argument("--workers", type=int, help="processes, one torch thread each (default: one a core)")
+    run.add_argument("--device", help="overrides the experiment's device")
+    run.add_argument(
+        "--shard", default="0/1", help="i/n: measure only each n-th checkpoint from the i-th on (job arrays)"
+    )
+    run.add_argument("--dask", metavar="ADDRESS", help="measure on the Dask cluster with this scheduler")
+    run.add_argument("--disk-budget", type=float, metavar="GB", help="room for checkpoints fetched from a hub")
+    run.add_argument("--no-report", action="store_true", help="leave the report for `interp report`")
+
+    status = sub.add_parser("status", help="what a run has measured, what is missing, what failed")
+    status.add_argument("run", help="run directory")
+
+    report = sub.add_parser("report", help="write the HTML page of a run or of a table from elsewhere")
+    report.add_argument("table", help="run directory, CSV, Parquet or a folder of evaluation logs")
+    report.add_argument("--out", help="the page (default: report.html in the run directory)")
+
+    export = sub.add_parser("export", help="the table of a run as CSV or Parquet")
+    export.add_argument("table", help="run directory, CSV, Parquet or a folder of evaluation logs")
+    group = export.add_mutually_exclusive_group()
+    group.add_argument("--csv", metavar="FILE", help="write CSV (default: to standard output)")
+    group.add_argument("--parquet", metavar="FILE", help="write Parquet")
+
+    verify = sub.add_parser("verify", help="check stored weights, or a device or precision against float32 on the CPU")
+    verify.add_argument("target", help="family or, with --device or --dtype, a model's address or folder")
+    verify.add_argument("--device", help="compare forward, capture and a patch on this device with the CPU")
+    verify.add_argument("--dtype", help="the same in this precision: float32, float16, bfloat16")
+    verify.add_argument("--root", help="where checkpoints are (default ./checkpoints)")
+
+    listing = sub.add_parser("list", help="families, checkpoints, tasks, measures, circuit methods")
+    listing.add_argument("what", choices=["families", "checkpoints", "tasks", "measures", "methods"])
+    listing.add_argument("family", nargs="?", help="for checkpoints: the family")
+    listing.add_argument("--size")
+    listing.add_argument("--setting")
+    listing.add_argument("--seed", type=int)
+    listing.add_argument("--root", help="where checkpoints are (default ./checkpoints)")
+
+    plan = sub.add_parser("plan", help="what an experiment would need, before anything runs")
+    plan.add_argument("experiment", help="experiment.yaml")
+    plan.add_argument("--gpu", help="also plan the time on this GPU (t4, v100, l4, a100, h100, h200)")
+    plan.add_argument("--root", help="where checkpoints are (default ./checkpoints)")
+
+    train = sub.add_parser("train", help="grow the family that a recipe describes")
+    train.add_argument("recipe", help="recipe.yaml")
+    train.add_argument("--root", help="where checkpoints go (default ./checkpoints)")
+    train.add_argument("--workers", type=int, help="processes, one torch thread each (default: one a core)")
+
+    jumps = sub.add_parser("jumps", help="the jumps in the curves of a table")
+    jumps.add_argument("table", help="run directory, CSV, Parquet or a folder of evaluation logs")
+    jumps.add_argument("--measure", action="append", help="only this measure (may be repeated)")
+    jumps.add_argument("--over", choices=["step", "size"], default="step", help="what grows along the curve")
+    jumps.add_argument("--min-magnitude", type=float, help="smallest change that counts, as a share of the range")
+
+    leads = sub.add_parser("leads", help="which indicators moved first, and whether that would have warned us")
+    leads.add_argument("table", help="run directory, CSV or Parquet")
+    leads.add_argument("--target", help="the behaviour (default exact_match, else accuracy)")
+    leads.add_argument("--spec", help="analysis spec (YAML), hashed into the result")
+    leads.add_argument("--forecast", metavar="RUN", help="forecast this run from the others")
+
+    circuit = sub.add_parser("circuit", help="locate the circuit behind a task in a model")
+    circuit.add_argument("model", help="address or folder of a checkpoint")
+    circuit.add_argument("task", help="task, with parameters as name:key=value,key=value")
+    circuit.add_argument("--method", default="eap-ig")
+    circuit.add_argument("--metric", default="logit_diff")
+    circuit.add_argument("--n-prompts", type=int, default=64)
+    circuit.add_argument("--seed", type=int, default=0)
+    circuit.add_argument("--root", help="where checkpoints are (default ./checkpoints)")
+    circuit.add_argument("--out", help="write the circuit as JSON here")
+
+    for reading in (status, export, verify, listing, plan, jumps, leads, circuit):
+        reading.add_argument("--json", action="store_true", help="machine-readable output")
+    return parser, list(sub.choices)

@@ -1,0 +1,185 @@
+"""Measure inside one's own training loop: the same table, without storing weights.
+
+rec = interp.Recorder("modular_addition", ["exact_match", "rankme"], "runs/mine", budget=10_000)
+for step in range(10_000):
+    ...
+    if step % 100 == 0:
+        rec(model, step)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp import plugins, seeds
+from interp.errors import InputError
+from interp.table import FACTS, store
+from interp.types import Task
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from interp.measure.observe import Measure, Observation
+    from interp.models import Model
+
+
+class Recorder:
+    """Writes what the measures say of a model in training to a run directory, step by step.
+
+    Every command (`interp report`, `jumps`, `leads … --forecast`) can read the directory while the run goes on. A step
+    that is recorded again replaces what was recorded before, so a training that was resumed leaves one row a value.
+
+    The model is a Hugging Face module, TransformerLens' NativeModel, or a module of your own whose forward takes tokens
+    [prompt, pos] as its first argument and gives logits [prompt, pos, vocab] (or an object with `.logits`). Of the last,
+    only logits and weights are known: measures that need anything within are skipped, with a warning.
+
+    Args:
+        task: a task or its name.
+        measures: names, or (name, parameters); not those that need the end of the run or a circuit.
+        folder: the run directory.
+        run, family, size, setting, seed, budget: as in the table; `budget` is the planned number of steps. They stay
+            what they are for the whole of a run.
+        n_prompts: how many clean/corrupt pairs are measured on, the same ones at every step.
+        split_seed: the seed of the task's split into training and test examples.
+
+    Raises:
+        InputError: a measure that does not exist or cannot be known yet, a budget that is no positive whole number, a
+            run that the folder holds with another setting, size, seed or budget.
+    """
+
+    def __init__(
+        self,
+        task: Task | str,
+        measures: Sequence[str | tuple[str, Mapping[str, Any]]],
+        folder: str | Path,
+        *,
+        run: str = "live",
+        family: str = "",
+        size: str = "",
+        setting: str = "",
+        seed: int = 0,
+        budget: int | None = None,
+        n_prompts: int = 256,
+        split_seed: int = 0,
+    ) -> None:
+        from interp.measure.observe import needs_of
+        from interp.tasks import task as named_task
+
+        self.task = named_task(task) if isinstance(task, str) else task
+        self.measures = list(measures)
+        needs = needs_of(self.measures)
+        for need in ("final", "circuit", "reference"):
+            if need in needs:
+                names = [m for m in self.measures if need in plugins.module("indicators", _name(m)).NEEDS]
+                raise InputError(f"{', '.join(map(_name, names))} cannot be recorded live: it needs the {need}")
+        self.folder = Path(folder)
+        self.seed = seed
+        if budget is not None and _whole("budget", budget) < 1:
+            raise InputError(f"budget is {budget}; expected the planned number of steps, at least 1")
+        self.about: dict[str, Any] = {
+            "run": run, "family": family, "size": size, "setting": setting, "seed": seed, "budget": budget,
+            "task": self.task.name,
+        }  # fmt: skip
+        self.prompts = self.task.prompts(
+            n_prompts, rng=seeds.generator(seed, "prompts", self.task.name), seed=split_seed
+        )
+        self.splits = self.task.splits(split_seed)
+        self._check_resumed()
+        self._failed: set[str] = set()
+        self._model: Model | None = None
+        self._previous: Observation | None = None
+        self._initial: Observation | None = None
+
+    def __call__(self, model: nn.Module | Model, step: int, *, tokens: int | None = None) -> dict[str, float]:
+        """Measure `model` at `step`, append it to the table, and return the values that have no component.
+
+        step: a whole number, also as a NumPy or torch scalar. Steps ≤ 0 are as in the table: before the first.
+
+        The model is left as found, gradients and mode included. A measure that fails is skipped, named in the folder's
+        failures, and warned of the first time.
+        """
+        from interp.measure.observe import measure, needs_of, observe
+
+        step = _whole("step", step)
+        handle = self._handle(model)
+        measures, failures = self._within_reach(handle)
+        rng = seeds.generator(self.seed, "measures", step)
+        beside = {"previous": self._previous, "initial": self._initial}
+        obs = observe(handle, self.task, self.prompts, self.splits, needs_of(measures), rng, **beside)
+        rows, failed = measure(obs, measures)
+        n_params = sum(parameter.numel() for parameter in obs.model.module.parameters())
+        common = {**self.about, "step": step, "tokens": tokens, "n_params": n_params}
+        key = store.digest(common["run"], self.task.name, step)
+        if rows:
+            store.append(self.folder, [{**common, **row, "key": key} for row in rows])
+        unit = f"{common['run']}@step{step}"
+        failures = [{"unit": unit, "task": self.task.name, **failure} for failure in (*failures, *failed)]
+        path = store.write_failures(self.folder, f"{unit} {self.task.name}", failures)
+        for failure in failures:
+            if failure["measure"] not in self._failed:
+                text = f"{failure['measure']} failed at step {step}: {failure['error']} (see {path}; said only once)"
+                warnings.warn(text, stacklevel=2)
+        self._failed.update(failure["measure"] for failure in failures)
+        self._initial = self._initial or obs
+        self._previous = obs
+        return {row["measure"]: row["value"] for row in rows if not row["component"] and row["position"] is None}
+
+    def _check_resumed(self) -> None:
+        """Raises InputError if the folder holds this run under other facts: the table would contradict itself."""
+        if not any(self.folder.glob("shards/*.parquet")):
+            return
+        table = store.read(self.folder)
+        mine = table[(table["run"] == self.about["run"]) & (table["task"] == self.about["task"])]
+        for fact in FACTS:
+            for known in mine[fact].replace("", None).dropna().unique():
+                if self.about[fact] not in (known, "", None):
+                    raise InputError(
+                        f"{self.folder} holds run {self.about['run']!r} with {fact} {known}, not {self.about[fact]}: "
+                        f"go on with {fact} {known}, or record under another name"
+                    )
+
+    def _within_reach(self, model: Model) -> tuple[list[Measure], list[dict[str, str]]]:
+        """The measures that can be taken of this model, and what the others lack."""
+        from interp.measure.observe import sites_of
+        from interp.models.handle import check_inside
+
+        measures, failures = [], []
+        for entry in self.measures:
+            try:
+                for site in sites_of(plugins.module("indicators", _name(entry)).NEEDS):
+                    check_inside(model, site)
+                measures.append(entry)
+            except InputError as error:
+                failures.append({"measure": _name(entry), "error": f"InputError: {error}"})
+        return measures, failures
+
+    def _handle(self, model: nn.Module | Model) -> Model:
+        from torch import nn
+
+        from interp.models import Model, wrap
+        from interp.models.building import is_known, opaque
+
+        if isinstance(model, Model):
+            return model
+        if self._model is None or self._model.module is not model:
+            own = isinstance(model, nn.Module) and not is_known(model)
+            self._model = opaque(model, len(self.task.vocab)) if own else wrap(model)
+        return self._model
+
+
+def _name(entry: str | tuple[str, Mapping[str, Any]]) -> str:
+    return entry if isinstance(entry, str) else entry[0]
+
+
+def _whole(name: str, given: Any) -> int:
+    """A whole number, whatever kind of scalar holds it."""
+    try:
+        plain = given.item() if hasattr(given, "item") else given
+    except (RuntimeError, ValueError):  # an array or tensor of several numbers
+        plain = given
+    if isinstance(plain, (int, float)) and not isinstance(plain, bool) and plain % 1 == 0:
+        return int(plain)
+    raise InputError(f"{name} is {given!r}; expected a whole number")

@@ -1,0 +1,265 @@
+"""Experiment -> units of work: which checkpoints, compared with which, and the key of every result.
+
+A key is made of everything that went into a result: the weights (and those of the previous, first or final checkpoint
+where the measure compares with them; the circuit of another run where it uses one), the task and its split, the
+prompts, the measure, its parameters and its code. A result is reused only when its key is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from interp import plugins
+from interp.engine.config import Experiment, FamilySpec, MeasureSpec, Steps, TaskSpec
+from interp.errors import InputError
+from interp.table.store import digest
+from interp.types import CheckpointRef, Task
+
+COMPARED = ("previous", "initial", "final")
+"""Checkpoints beside the present one that a measure may name in its NEEDS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One result to compute: `key`, the task's place in the experiment, and the measure (None: the circuit itself)."""
+
+    key: str
+    task: int
+    measure: MeasureSpec | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """One checkpoint to measure, the checkpoints it may be compared with, and the results wanted.
+
+    reference: the checkpoint of another run whose circuit is applied here.
+    """
+
+    address: str
+    ref: CheckpointRef
+    previous: CheckpointRef | None
+    initial: CheckpointRef
+    final: CheckpointRef
+    reference: CheckpointRef | None
+    results: tuple[Result, ...]
+
+
+def expand(experiment: Experiment, *, root: str | Path | None = None, workers: int | None = None) -> list[Unit]:
+    """Every unit of the experiment, run by run in order of steps; recipes' runs that are missing are trained first."""
+    runs = [
+        (stored, choose_steps([ref.step for ref in stored], spec.steps))
+        for spec in experiment.families
+        for stored in _runs(spec, root=root, workers=workers)
+    ]
+    reference = _reference(experiment, root)
+    units = [unit for stored, steps in runs for unit in _units_of_run(experiment, stored, steps, reference)]
+    if not units:
+        raise InputError(f"experiment {experiment.name!r} selects no checkpoint")
+    return units
+
+
+def choose_steps(available: Sequence[int], steps: Steps) -> list[int]:
+    """Which of the stored steps to look at; the first and the last are always among them, except in an explicit list.
+
+    Raises:
+        InputError: a listed step is not stored.
+    """
+    available = sorted(available)
+    if isinstance(steps, str):
+        return available
+    if isinstance(steps, Mapping):
+        if "every" in steps:
+            return sorted({*available[:: steps["every"]], available[-1]})
+        return _log_spaced(available, steps["log"])
+    for step in steps:
+        if step not in available:
+            near = min(available, key=lambda stored: abs(stored - step))
+            raise InputError(f"step {step} is not stored; the nearest is {near}")
+    return sorted(steps)
+
+
+def address(ref: CheckpointRef) -> str:
+    """The full address of a checkpoint."""
+    return f"{ref.family}:{ref.size}/{ref.setting}/seed{ref.seed}@step{ref.step}"
+
+
+def task_of(spec: TaskSpec, ref: CheckpointRef) -> tuple[Task, int]:
+    """The task as this checkpoint's run was trained on it, and the seed of its split.
+
+    Parameters that the experiment leaves open are the run's own (its train fraction, say), when it is the run's task.
+    """
+    from interp.tasks import task
+
+    trained = ref.manifest.get("task") or {}
+    own = trained.get("params", {}) if trained.get("name") == spec.name else {}
+    seed = trained.get("split_seed", 0) if trained.get("name") == spec.name else 0
+    return task(spec.name, **{**own, **spec.params}), int(seed)
+
+
+def _runs(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> list[list[CheckpointRef]]:
+    """The stored checkpoints of every run that the entry selects."""
+    from interp.families import family
+
+    if spec.recipe is not None:
+        name = _grow(spec, root=root, workers=workers)
+    else:
+        name = spec.name or spec.hub or ""
+    refs = family(name, root=root).checkpoints(size=spec.sizes, setting=spec.settings, seed=spec.seeds)
+    runs: dict[tuple[str, str, str, int], list[CheckpointRef]] = {}
+    for ref in refs:
+        runs.setdefault(_run_of(ref), []).append(ref)
+    return [sorted(stored, key=lambda ref: ref.step) for _, stored in sorted(runs.items())]
+
+
+def _reference(experiment: Experiment, root: str | Path | None) -> CheckpointRef | None:
+    """The checkpoint whose circuit is applied to other runs.
+
+    Raises:
+        InputError: a measure needs it and the experiment does not name it, or there is no such checkpoint.
+    """
+    wanted = experiment.circuits.reference if experiment.circuits is not None else None
+    for measure in experiment.measures:
+        if wanted is None and "reference" in plugins.module("indicators", measure.name).NEEDS:
+            raise InputError(
+                f"measure {measure.name!r} applies the circuit of another run: name the checkpoint, as in "
+                "`circuits: {reference: family:size/setting/seed0@step1000}`"
+            )
+    if wanted is None:
+        return None
+    from interp.families import resolve
+
+    return _pinned([resolve(wanted, root=root)])[0]
+
+
+def _pinned(refs: list[CheckpointRef]) -> list[CheckpointRef]:
+    """With the digests of the weights, also of those in folders of one's own and on a hub."""
+    if all(ref.sha256 is not None for ref in refs):
+        return refs
+    from interp.families.folder import digested
+    from interp.families.hub import pinned
+
+    return pinned([digested(ref) for ref in refs])
+
+
+def _grow(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> str:
+    """Train what the recipe describes and is not there yet; returns the family's name."""
+    from interp.training import load_recipe, train
+
+    recipe = load_recipe(spec.recipe or "")
+    failed = train(recipe, root=root, workers=workers, only=(spec.sizes, spec.settings, spec.seeds))
+    if failed:
+        print(f"training: {len(failed)} runs failed: {', '.join(failed)}", file=sys.stderr)
+    return recipe.name
+
+
+def _units_of_run(
+    experiment: Experiment, stored: Sequence[CheckpointRef], steps: Sequence[int], reference: CheckpointRef | None
+) -> list[Unit]:
+    place = {ref.step: index for index, ref in enumerate(stored)}
+    stored = _pinned_where_used(experiment, stored, [place[step] for step in steps])
+    if reference is not None and _run_of(reference) == _run_of(stored[0]):
+        reference = None  # on the run that it comes from, it would look ahead
+    units = []
+    for order, step in enumerate(steps):
+        index = place[step]
+        unit = Unit(
+            address=address(stored[index]),
+            ref=stored[index],
+            previous=stored[index - 1] if index else None,
+            initial=stored[0],
+            final=stored[-1],
+            reference=reference,
+            results=(),
+        )
+        wanted, last = experiment.circuits, order == len(steps) - 1
+        with_circuit = wanted is not None and (order % wanted.every == 0 or last)
+        units.append(replace(unit, results=tuple(_results(unit, experiment, with_circuit=with_circuit))))
+    return units
+
+
+def _pinned_where_used(
+    experiment: Experiment, stored: Sequence[CheckpointRef], chosen: Sequence[int]
+) -> list[CheckpointRef]:
+    """The run's checkpoints, with the digests of those that are measured or compared with: a hub is asked for each."""
+    needs = {need for measure in experiment.measures for need in plugins.module("indicators", measure.name).NEEDS}
+    used = {*chosen}
+    used |= {max(index - 1, 0) for index in chosen} if "previous" in needs else set()
+    used |= {0} if "initial" in needs else set()
+    used |= {len(stored) - 1} if "final" in needs else set()
+    pinned = dict(zip(sorted(used), _pinned([stored[index] for index in sorted(used)]), strict=True))
+    return [pinned.get(index, ref) for index, ref in enumerate(stored)]
+
+
+def _results(unit: Unit, experiment: Experiment, *, with_circuit: bool) -> Iterator[Result]:
+    """The results wanted of a unit; circuit-based measures only where a circuit is looked for."""
+    for index, spec in enumerate(experiment.tasks):
+        if with_circuit:
+            yield Result(key=circuit_key(unit.ref, spec, experiment), task=index, measure=None)
+        for measure in experiment.measures:
+            needs = plugins.module("indicators", measure.name).NEEDS
+            if "circuit" in needs and not with_circuit:
+                continue
+            compared = {part: _weights(getattr(unit, part)) for part in COMPARED if part in needs}
+            if "reference" in needs and unit.reference is not None:
+                compared["reference"] = circuit_key(unit.reference, spec, experiment)
+            given = circuit_key(unit.ref, spec, experiment) if "circuit" in needs else None
+            version = plugins.source_version("indicators", measure.name)
+            common = _common(unit.ref, spec, experiment)
+            key = digest(common, spec.n_prompts, compared, given, measure.name, dict(measure.params), version)
+            yield Result(key=key, task=index, measure=measure)
+
+
+def circuit_key(ref: CheckpointRef, spec: TaskSpec, experiment: Experiment) -> str:
+    """The key of the circuit behind a task at a checkpoint, and of what it does on other prompts."""
+    wanted = experiment.circuits
+    if wanted is None:
+        return ""
+    formation = "circuits.formation"
+    versions = [plugins.source_version(formation, part) for part in plugins.names(formation)]
+    versions.append(plugins.source_version("circuits", wanted.method))
+    return digest(_common(ref, spec, experiment), wanted.method, wanted.metric, wanted.n_prompts, versions)
+
+
+def _common(ref: CheckpointRef, spec: TaskSpec, experiment: Experiment) -> tuple[Any, ...]:
+    """What every result of a checkpoint and task depends on."""
+    task = json.dumps([spec.name, dict(spec.params), ref.manifest.get("task")], sort_keys=True, default=str)
+    tokenizer = ref.manifest.get("source", {}).get("tokenizer")
+    return _weights(ref), tokenizer, _task_digest(task, spec, ref), experiment.seed, experiment.dtype, experiment.device
+
+
+def _run_of(ref: CheckpointRef) -> tuple[str, str, str, int]:
+    return ref.family, ref.size, ref.setting, ref.seed
+
+
+def _weights(ref: CheckpointRef | None) -> str | None:
+    return None if ref is None else ref.sha256 or address(ref)
+
+
+_TASK_DIGESTS: dict[str, str] = {}
+
+
+def _task_digest(described: str, spec: TaskSpec, ref: CheckpointRef) -> str:
+    """The task's fingerprint and split seed, computed once for each way that it is described."""
+    from interp.tasks._fingerprint import fingerprint
+
+    if described not in _TASK_DIGESTS:
+        task, split_seed = task_of(spec, ref)
+        _TASK_DIGESTS[described] = digest(fingerprint(task), split_seed)
+    return _TASK_DIGESTS[described]
+
+
+def _log_spaced(available: Sequence[int], n: int) -> list[int]:
+    """About n of the steps, nearest to even spacing in log(step); step 0 stands before the first positive one."""
+    positive = [step for step in available if step > 0]
+    if not positive or n >= len(available):
+        return list(available)
+    low, high = math.log(positive[0]), math.log(positive[-1])
+    wanted = [math.exp(low + (high - low) * i / max(n - 1, 1)) for i in range(n)]
+    chosen = {min(positive, key=lambda step: abs(math.log(step / target))) for target in wanted}
+    return sorted({available[0], *chosen, available[-1]})

@@ -1,0 +1,285 @@
+"""Capture: activations by site, layer, head and position, from one forward pass that stops where nothing more is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from interp.errors import InputError
+from interp.models.building import torch_dtype
+from interp.models.handle import check_inside
+from interp.models.running import run
+from interp.models.site_tensors import Change, Look, Spot, check_indices, n_heads_at, resolve_positions
+from interp.models.sites import DIMS, GLOBAL_SITES, SCORE_SITES, check_site
+
+if TYPE_CHECKING:
+    import xarray
+    from jaxtyping import Bool, Float, Int
+    from torch import Tensor
+
+    from interp.hooks.interventions import Intervention
+    from interp.models import Model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Activations(Mapping[str, "Tensor"]):
+    """Site -> tensor [layer, prompt, pos, …]; `dims(site)` names the axes, `coords` what is on them.
+
+    Sites outside of the blocks (`embed`, `ln_final`, `logits`) have a layer axis of length 1. `coords["pos"]` is absent
+    where each prompt has its own positions. gradients: the same sites' gradients, where asked for.
+    """
+
+    tensors: Mapping[str, Tensor]
+    coords: Mapping[str, Mapping[str, list[int]]]
+    gradients: Activations | None = None
+
+    def __getitem__(self, site: str) -> Tensor:
+        return self.tensors[site]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+    def dims(self, site: str) -> tuple[str, ...]:
+        """The names of the axes of a site's tensor."""
+        return DIMS[site]
+
+    def to_xarray(self) -> xarray.Dataset:
+        """A labelled data set with one variable a site (needs the `xarray` extra). Axes that sites disagree on get the site's
+        name in front."""
+        import xarray
+
+        lengths: dict[str, list[int]] = {}
+        arrays: dict[str, xarray.DataArray] = {}
+        for site, tensor in self.tensors.items():
+            coords = dict(self.coords[site])
+            names = []
+            for name, length in zip(DIMS[site], tensor.shape, strict=True):
+                labels = coords.get(name, list(range(length)))
+                own = name if lengths.setdefault(name, labels) == labels else f"{site}_{name}"
+                names.append(own)
+                if name in coords:
+                    coords[own] = coords.pop(name)
+            values = tensor.detach().cpu()
+            values = values.float() if values.dtype == torch.bfloat16 else values
+            arrays[site] = xarray.DataArray(
+                values.numpy(), dims=names, coords={n: coords[n] for n in names if n in coords}
+            )
+        return xarray.Dataset(arrays)
+
+
+def capture(
+    model: Model,
+    tokens: Int[Tensor, "prompt pos"],
+    sites: str | Sequence[str] = ("resid_post",),
+    *,
+    layers: int | Sequence[int] | None = None,
+    heads: int | Sequence[int] | None = None,
+    positions: int | Sequence[int] | Int[Tensor, "prompt"] | Int[Tensor, "prompt chosen"] | None = None,
+    mask: Bool[Tensor, "prompt pos"] | None = None,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device | None = None,
+    interventions: Sequence[Intervention] = (),
+    gradients_of: Callable[[Float[Tensor, "prompt pos vocab"]], Tensor] | None = None,
+    logits_at: int | Sequence[int] | Int[Tensor, "prompt"] | Int[Tensor, "prompt chosen"] | None = None,
+) -> Activations:
+    """Activations of the run on `tokens`, in eval mode; only what is asked is kept, and the pass stops after the last of it.
+
+    sites: TransformerLens' names (`interp.models.SITES`): the residual stream before, in the middle of and after a block;
+        what attention and MLP add to it; q, k (before rotation) and v; z; `attn_scores` (-inf where masked) and `pattern`;
+        the MLP's hidden layer before (`mlp_pre`, the gate's where there is one) and after (`mlp_post`) its non-linearity;
+        `embed`, `ln_final` (what the unembedding reads) and `logits`.
+    layers, heads: which ones, in the order given (None: all). Heads of k and v are key/value heads.
+    positions: a number or list for all prompts, a tensor for each prompt's own; None: all. Negative ones count back from the
+        prompt's last unmasked position. Of patterns and scores they are the queries.
+    mask: True where a position holds a token (None: everywhere).
+    dtype, device: of what is kept (None: as computed).
+    interventions: applied in the same pass.
+    gradients_of: a scalar (or one value a prompt) computed from the logits; `.gradients` then holds its gradients at the
+        same sites. The parameters' own gradients are not touched, and the caller may be within `no_grad`.
+    logits_at: positions at which to unembed, for `logits` and `gradients_of` (None: all).
+
+    Raises:
+        InputError: a site, layer, head or position that does not exist here.
+    """
+    wanted = [sites] if isinstance(sites, str) else list(dict.fromkeys(sites))
+    for site in wanted:
+        check_site(site, model.sites)
+        if site != "logits" or interventions:
+            check_inside(model, site)
+    chosen = check_indices("layer", layers, model.n_layers)
+    at, read_at = resolve_positions(positions, tokens, mask), resolve_positions(logits_at, tokens, mask)
+    picks = {site: _pick(model, site, heads, at) for site in wanted}
+    changes = _changes(model, interventions, tokens, mask)
+    buffers = _Buffers(
+        rows=_rows([site for site in wanted if site != "logits"], chosen, changes),
+        dtype=None if dtype is None else torch_dtype(dtype),
+        device=device,
+    )
+    looks: dict[Spot, Look] = {spot: partial(buffers.keep, spot, picks[spot[0]]) for spot in buffers.rows}
+    leaves: dict[Spot, Tensor] = {}
+    if gradients_of is not None:
+        for site in wanted:
+            for layer in _layers_of(site, chosen) if site != "logits" else []:
+                changes.setdefault((site, layer), []).append(partial(_add_leaf, leaves, (site, layer)))
+    gradients = None
+    with torch.no_grad() if gradients_of is None else _with_gradients():
+        given = tokens.clone() if tokens.is_inference() and gradients_of is not None else tokens
+        unembed = "logits" in wanted or gradients_of is not None
+        logits = run(model, given, mask, changes=changes, looks=looks, logits_at=read_at, logits=unembed)
+        if gradients_of is not None:
+            assert logits is not None
+            gradients = _gradients(gradients_of(logits).sum(), leaves, picks)
+    values = buffers.values(wanted)
+    if "logits" in wanted:
+        assert logits is not None
+        values["logits"] = buffers.cast(
+            logits.detach() if at is None or read_at is not None else picks["logits"](logits.detach())
+        )[None]
+    coords = {
+        site: _coords(model, site, chosen, heads, positions if site != "logits" or logits_at is None else logits_at)
+        for site in wanted
+    }
+    return Activations(
+        tensors={site: values[site] for site in wanted},
+        coords=coords,
+        gradients=None
+        if gradients is None
+        else Activations(tensors=gradients, coords={site: coords[site] for site in gradients}),
+    )
+
+
+def _changes(
+    model: Model, interventions: Sequence[Intervention], tokens: Tensor, mask: Tensor | None
+) -> dict[Spot, list[Change]]:
+    if not interventions:
+        return {}
+    from interp.hooks.interventions import changes_of
+
+    return changes_of(model, interventions, tokens, mask)
+
+
+def _layers_of(site: str, layers: list[int]) -> list[int]:
+    return [0] if site in GLOBAL_SITES else layers
+
+
+def _rows(sites: Sequence[str], layers: list[int], changes: Mapping[Spot, Any]) -> dict[Spot, tuple[str, int, int]]:
+    """For each spot to look at: the buffer it is kept in, its row there and how many rows the buffer has.
+
+    The residual stream after a block is the one before the next: asked for both at neighbouring layers, it is kept once.
+    """
+    rows: dict[Spot, tuple[str, int, int]] = {}
+    n = len(layers)
+    edited = any(site in ("resid_pre", "resid_post") for site, _ in changes)
+    once = {"resid_pre", "resid_post"} <= set(sites) and not edited and layers == list(range(layers[0], layers[0] + n))
+    for site in sites:
+        here = _layers_of(site, layers)
+        for row, layer in enumerate(here):
+            if once and site == "resid_pre" and row > 0:
+                continue
+            if once and site in ("resid_pre", "resid_post"):
+                rows[site, layer] = ("stream", row + (site == "resid_post"), n + 1)
+            else:
+                rows[site, layer] = (site, row, len(here))
+    return rows
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Buffers:
+    """One tensor a site, allocated when the first of its rows comes by and filled row by row."""
+
+    rows: Mapping[Spot, tuple[str, int, int]]
+    dtype: torch.dtype | None
+    device: str | torch.device | None
+    filled: dict[str, Tensor] = field(default_factory=dict)
+
+    def keep(self, spot: Spot, pick: Callable[[Tensor], Tensor], seen: Tensor) -> None:
+        name, row, n_rows = self.rows[spot]
+        part = pick(seen.detach())
+        buffer = self.filled.get(name)
+        if buffer is None:
+            dtype, device = self.dtype or part.dtype, self.device or part.device
+            buffer = self.filled[name] = torch.empty((n_rows, *part.shape), dtype=dtype, device=device)
+        if part.shape != buffer.shape[1:]:
+            raise InputError(f"{spot[0]} has other sizes in layer {spot[1]} than before; capture its layers one by one")
+        buffer[row] = part
+
+    def cast(self, tensor: Tensor) -> Tensor:
+        return tensor.to(dtype=self.dtype, device=self.device)
+
+    def values(self, sites: Sequence[str]) -> dict[str, Tensor]:
+        found = dict(self.filled)
+        stream = found.pop("stream", None)
+        if stream is not None:
+            found |= {"resid_pre": stream[:-1], "resid_post": stream[1:]}
+        return found
+
+
+@contextmanager
+def _with_gradients() -> Iterator[None]:
+    """Within, gradients are followed, whatever the caller's own mode."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+def _add_leaf(leaves: dict[Spot, Tensor], spot: Spot, seen: Tensor) -> None:
+    """Adds a leaf of zeros to a site: its gradient is the site's."""
+    leaves[spot] = torch.zeros_like(seen, requires_grad=True)
+    seen += leaves[spot]
+
+
+def _gradients(
+    total: Tensor, leaves: Mapping[Spot, Tensor], picks: Mapping[str, Callable[[Tensor], Tensor]]
+) -> dict[str, Tensor]:
+    """Site -> gradients [layer, …] of `total` (zero where it does not depend on the site)."""
+    found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
+    by_site: dict[str, list[Tensor]] = {}
+    for (site, _), gradient in zip(leaves, found, strict=True):
+        by_site.setdefault(site, []).append(picks[site](gradient))
+    return {site: torch.stack(gradients) for site, gradients in by_site.items()}
+
+
+def _pick(model: Model, site: str, heads: int | Sequence[int] | None, at: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """Selects the wanted heads and positions of a site's tensor [prompt, pos, …] (scores: [prompt, head, query, key])."""
+    n_heads = n_heads_at(model, site)
+    chosen = None if heads is None or n_heads is None else check_indices("head", heads, n_heads)
+    if at is not None:
+        at = at.to(model.device)
+        rows = torch.arange(len(at), device=model.device)[:, None]
+
+    def pick(tensor: Tensor) -> Tensor:
+        if site in SCORE_SITES:
+            tensor = tensor if chosen is None else tensor[:, chosen]
+            return (
+                tensor
+                if at is None
+                else tensor[rows[:, None], torch.arange(tensor.shape[1], device=at.device)[:, None], at[:, None]]
+            )
+        tensor = tensor if at is None else tensor[rows, at]
+        return tensor if chosen is None else tensor[:, :, chosen]
+
+    return pick
+
+
+def _coords(
+    model: Model,
+    site: str,
+    layers: list[int],
+    heads: int | Sequence[int] | None,
+    positions: Any,
+) -> dict[str, list[int]]:
+    coords = {} if site in GLOBAL_SITES else {"layer": layers}
+    n_heads = n_heads_at(model, site)
+    if n_heads is not None:
+        coords["head"] = check_indices("head", heads, n_heads)
+    listed = [positions] if isinstance(positions, int) else positions
+    if isinstance(listed, list | tuple | range) and all(p >= 0 for p in listed):
+        coords["query" if site in SCORE_SITES else "pos"] = list(listed)
+    return coords

@@ -1,0 +1,321 @@
+"""Text questions put to a model: options by log-likelihood, free answers by greedy generation, open-ended ones by a
+score."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from interp.errors import InputError
+from interp.measure.continuations import generate, log_likelihoods
+from interp.measure.scoring import calibration_error, mean, option_brier, ratio, rmse, text_edit_distance
+from interp.models.running import evaluating
+from interp.seeds import generator
+from interp.tasks._text import Example, Protocol, encode_pair
+from interp.types import Estimate
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Generator, Tensor
+
+    from interp.models import Model
+    from interp.types import Task
+
+Row = dict[str, Any]
+
+UNITS = {
+    "brier": "squared probability",
+    "calibration_error": "probability",
+    "edit_distance": "characters",
+    "log_prob": "nats",
+    "log_prob_per_token": "nats",
+    "option_prob": "probability",
+    "prob": "probability",
+    "rmse": "answer's unit",
+    "score": "score",
+    "false_positive_rate_ratio": "ratio",
+}
+"""All other measures are shares."""
+
+_NO_MEANS = ("confidence", "right", "error", "false_positive")
+"""Scores that other measures are made of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answers:
+    """What a model said to a list of questions.
+
+    scores: by name, Float[example]; NaN where the question does not define it.
+    n_tokens: how many tokens the model read, and at most wrote, for it.
+    """
+
+    examples: tuple[Example, ...]
+    scores: Mapping[str, Float[Tensor, "example"]]
+    n_tokens: int
+
+
+def evaluate(
+    model: Model,
+    examples: Sequence[Example],
+    tokenizer: Any = None,
+    *,
+    protocol: Protocol | None = None,
+    rng: Generator | None = None,
+) -> list[Row]:
+    """Rows of measure, group ("" for all together), value, stderr, n and unit.
+
+    Of questions with options: multiple_choice_grade (the score of the likeliest option),
+    multiple_choice_grade_per_byte (likeliest by log-probability a byte), brier and option_prob (of the best option)
+    over the options' softmax, calibration_error, log_prob of the best option. Of questions with targets: exact_match
+    and edit_distance of the greedy answer (white space around it ignored), log_prob, log_prob_per_token and prob of
+    the first target; where answers are numbers `answered`, the share of outputs that are numbers, and their rmse.
+    With groups the same by group, and with `protocol.positive` the false_positive_rate of every group and its ratio
+    to the reference group's. With `protocol.score`: score, the mean over questions of the mean over their samples.
+
+    tokenizer: the model's own if None. rng: for sampled answers. The model is left as found.
+
+    Raises:
+        InputError: no tokenizer, no examples, or texts that do not fit the model.
+    """
+    protocol = protocol or Protocol()
+    answers = ask(model, examples, tokenizer, protocol=protocol, rng=rng)
+    rows = [row for group in ("", *groups_of(examples)) for row in _summary(answers, group)]
+    return rows + [
+        _row("false_positive_rate_ratio", group, estimate)
+        for group, estimate in false_positive_ratios(answers, protocol).items()
+    ]
+
+
+def ask(
+    model: Model,
+    examples: Sequence[Example],
+    tokenizer: Any = None,
+    *,
+    protocol: Protocol | None = None,
+    rng: Generator | None = None,
+) -> Answers:
+    """Every question's own scores; see `evaluate` for what is measured of which question. Beside those: `confidence`
+    (the largest share among the options), `right` (whether the option chosen has the score 1), `error` (of a number),
+    `false_positive` (whether the positive option is chosen, of the questions where it is wrong).
+
+    Raises:
+        InputError: as `evaluate`.
+    """
+    tokenizer = model.tokenizer if tokenizer is None else tokenizer
+    if tokenizer is None:
+        raise InputError("text questions need a tokenizer: the model has none and none was given")
+    if not examples:
+        raise InputError("there are no examples to evaluate")
+    protocol = protocol or Protocol()
+    with evaluating(model.module), torch.no_grad():
+        if protocol.score is not None:
+            found, n_tokens = _open_ended(model, examples, tokenizer, protocol, rng or generator(0, "evaluate"))
+        else:
+            chosen, n_read = _choose(model, examples, tokenizer, protocol)
+            answered, n_written = _answer(model, examples, tokenizer, protocol)
+            found = [{**choice, **answer} for choice, answer in zip(chosen, answered, strict=True)]
+            n_tokens = n_read + n_written
+    names = dict.fromkeys(name for scores in found for name in scores)
+    columns = {name: [scores.get(name, math.nan) for scores in found] for name in names}
+    scores = {name: torch.tensor(column, dtype=torch.float64) for name, column in columns.items()}
+    return Answers(examples=tuple(examples), scores=scores, n_tokens=n_tokens)
+
+
+def groups_of(examples: Sequence[Example]) -> tuple[str, ...]:
+    """The groups that the questions belong to, in order."""
+    return tuple(dict.fromkeys(example.group for example in examples if example.group is not None))
+
+
+def in_group(examples: Sequence[Example], group: str) -> Bool[Tensor, "example"]:
+    """Which questions belong to a group; "" is all of them."""
+    return torch.tensor([not group or example.group == group for example in examples], dtype=torch.bool)
+
+
+def false_positive_ratios(answers: Answers, protocol: Protocol) -> dict[str, Estimate]:
+    """Each group's false-positive rate over that of the reference group (the first one, where none is named); empty
+    where there is no positive option or no group."""
+    groups = groups_of(answers.examples)
+    if "false_positive" not in answers.scores or not groups:
+        return {}
+    column = answers.scores["false_positive"]
+    rates = {group: mean(column[in_group(answers.examples, group)]) for group in groups}
+    reference = protocol.reference or groups[0]
+    return {group: ratio(rate, rates[reference]) for group, rate in rates.items() if group != reference}
+
+
+def evaluate_task(
+    model: Model, task: Task, tokenizer: Any = None, *, n: int = 256, rng: Generator | None = None
+) -> list[Row]:
+    """`evaluate` on a text task: on all its examples if it lists them, otherwise on n fresh questions of the test
+    split.
+
+    Raises:
+        InputError: the task has no text form.
+    """
+    rng = rng or generator(0, "evaluate", task.name)
+    examples = task.extras.get("examples")
+    if examples is None and "texts" not in task.extras:
+        raise InputError(f"task {task.name!r} has no text form")
+    if examples is None:
+        texts = task.extras["texts"](n, rng=rng)
+        pairs = zip(texts.clean, texts.answer, strict=True)
+        examples = [Example(prompt=prompt, targets=(answer,)) for prompt, answer in pairs]
+    elif callable(examples):
+        examples = examples(n, rng=rng)
+    return evaluate(model, examples, tokenizer, protocol=task.extras.get("protocol"), rng=rng)
+
+
+Scores = dict[str, float]
+"""What was measured on one example, by name."""
+
+
+def _choose(model: Model, examples: Sequence[Example], tokenizer: Any, protocol: Protocol) -> tuple[list[Scores], int]:
+    """Options, by their log-probabilities."""
+    pairs = [encode_pair(tokenizer, example.prompt, option) for example in examples for option in example.options]
+    found = iter(log_likelihoods(model, pairs) if pairs else ())
+    scored: list[Scores] = []
+    for example in examples:
+        log_probs = torch.tensor([next(found)[0] for _ in example.options], dtype=torch.float64)
+        scored.append(_grade(example, log_probs, protocol.positive) if example.options else {})
+    return scored, sum(len(context) + len(option) for context, option in pairs)
+
+
+def _grade(example: Example, log_probs: torch.Tensor, positive: str | None) -> Scores:
+    n_bytes = torch.tensor([max(len(option.encode()), 1) for option in example.options])
+    scores = torch.tensor(example.scores, dtype=torch.float64)
+    shares = log_probs.softmax(0)
+    choice, best = int(log_probs.argmax()), int(scores.argmax())
+    graded = {
+        "multiple_choice_grade": example.scores[choice],
+        "multiple_choice_grade_per_byte": example.scores[int((log_probs / n_bytes).argmax())],
+        "brier": option_brier(log_probs, scores),
+        "log_prob": float(log_probs[best]),
+        "prob": math.exp(log_probs[best]),
+        "option_prob": float(shares[best]),
+        "confidence": float(shares[choice]),
+        "right": float(example.scores[choice] >= 1),
+    }
+    if _is_negative(example, positive):
+        graded["false_positive"] = float(example.options[choice] == positive)
+    return graded
+
+
+def _is_negative(example: Example, positive: str | None) -> bool:
+    """Whether the positive option is there and wrong."""
+    return any(option == positive and score <= 0 for option, score in zip(example.options, example.scores, strict=True))
+
+
+def _answer(model: Model, examples: Sequence[Example], tokenizer: Any, protocol: Protocol) -> tuple[list[Scores], int]:
+    """Free answers: the likelihood of the first target, and what the model writes by itself."""
+    asked = [example for example in examples if example.targets]
+    if not asked:
+        return [{} for _ in examples], 0
+    pairs = [encode_pair(tokenizer, example.prompt, example.targets[0]) for example in asked]
+    contexts = [context for context, _ in pairs]
+    outputs = generate(model, contexts, tokenizer, max_new_tokens=protocol.max_new_tokens, stop=protocol.stop)
+    likely = log_likelihoods(model, pairs)
+    found = iter(zip(asked, pairs, likely, outputs, strict=True))
+    n_tokens = sum(2 * len(context) + len(target) + protocol.max_new_tokens for context, target in pairs)
+    return [_compare(*next(found), protocol) if example.targets else {} for example in examples], n_tokens
+
+
+def _compare(
+    example: Example,
+    pair: tuple[list[int], list[int]],
+    likely: tuple[float, bool],
+    output: str,
+    protocol: Protocol,
+) -> Scores:
+    guess, targets = extract(output, protocol.pattern), [target.strip() for target in example.targets]
+    scores = {
+        "exact_match": float(guess in targets),
+        "edit_distance": float(min(text_edit_distance(guess, target) for target in targets)),
+        "log_prob": likely[0],
+        "log_prob_per_token": likely[0] / len(pair[1]) if pair[1] else math.nan,
+        "prob": math.exp(likely[0]),
+    }
+    if protocol.numeric:
+        error = number(guess) - float(targets[0])
+        scores |= {"answered": float(not math.isnan(error)), "error": error}
+    return scores
+
+
+def _open_ended(
+    model: Model, examples: Sequence[Example], tokenizer: Any, protocol: Protocol, rng: Generator
+) -> tuple[list[Scores], int]:
+    """The mean score of n_samples outputs to each prompt."""
+    assert protocol.score is not None
+    contexts = [encode_pair(tokenizer, example.prompt, "")[0] for example in examples]
+    repeated = [context for context in contexts for _ in range(protocol.n_samples)]
+    outputs = iter(
+        generate(
+            model,
+            repeated,
+            tokenizer,
+            max_new_tokens=protocol.max_new_tokens,
+            stop=protocol.stop,
+            temperature=protocol.temperature,
+            rng=rng,
+        )
+    )
+    scored: list[Scores] = []
+    for example in examples:
+        values = [float(protocol.score(example.prompt, next(outputs))) for _ in range(protocol.n_samples)]
+        scored.append({"score": sum(values) / len(values)})
+    return scored, sum(len(context) + protocol.max_new_tokens for context in repeated)
+
+
+def extract(output: str, pattern: str | None) -> str:
+    """The answer in a generated text: what `pattern` finds (its first group, if it has one), or all of it, stripped.
+
+    "" where the pattern finds nothing.
+    """
+    if pattern is None:
+        return output.strip()
+    match = re.search(pattern, output)
+    if match is None:
+        return ""
+    return (match[1] if match.re.groups and match[1] is not None else match[0]).strip()
+
+
+def number(text: str) -> float:
+    """The number that a text begins with, thousands separated by commas or not; NaN where there is none."""
+    match = re.match(r"[-+]?(\d[\d,]*)?(\.\d+)?([eE][-+]?\d+)?", text.strip())
+    try:
+        return float(match[0].replace(",", "")) if match else math.nan
+    except ValueError:
+        return math.nan
+
+
+def _summary(answers: Answers, group: str) -> list[Row]:
+    """Means over the group's examples that have the measure."""
+    here = in_group(answers.examples, group)
+    scores = {name: column[here] for name, column in answers.scores.items()}
+    rows = [
+        _row(name, group, mean(column))
+        for name, column in scores.items()
+        if name not in _NO_MEANS and not bool(column.isnan().all())
+    ]
+    if "confidence" in scores and not bool(scores["confidence"].isnan().all()):
+        rows.append(_row("calibration_error", group, calibration_error(scores["confidence"], scores["right"])))
+    if "error" in scores and not bool(scores["answered"].isnan().all()):
+        rows.append(_row("rmse", group, rmse(scores["error"])))
+    if group and "false_positive" in scores:
+        rows.append(_row("false_positive_rate", group, mean(scores["false_positive"])))
+    return rows
+
+
+def _row(measure: str, group: str, estimate: Estimate) -> Row:
+    return {
+        "measure": measure,
+        "group": group,
+        "value": estimate.value,
+        "stderr": estimate.stderr,
+        "n": estimate.n,
+        "unit": UNITS.get(measure, "share"),
+    }

@@ -1,0 +1,220 @@
+"""A model taken apart, to run again only what a patch changes: from any block on, from any position on.
+
+Keys and values of the positions before the first changed one are taken from the unpatched run; in the last block only the
+positions that the metric reads are queried. Whether an architecture can be taken apart like this is not believed but
+tried, once a handle, against its own forward pass (`can_rerun`).
+
+Rows are cells × prompts, a cell being one patch. Positions count from the `start` that a call names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from interp.models.attention import attend
+from interp.models.shadowing import evaluating
+from interp.patching.fast.parts import Block, Net, at_positions, take_apart
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from interp.models import Model
+
+
+def rotated(block: Block, x: Tensor, start: int, at: Tensor | None = None) -> Tensor:
+    """Queries or keys [row, head, pos, d_head] turned by their positions: `start` and on, or each row's own `at` [row, pos]."""
+    if block.cos is None or block.sin is None or block.rotate_half is None:
+        return x
+    cos, sin = (repeated(table, len(x)) for table in (block.cos, block.sin))
+    if at is None:
+        cos, sin = cos[:, start : start + x.shape[2]], sin[:, start : start + x.shape[2]]
+    else:
+        cos, sin = (torch.take_along_dim(t.expand(len(x), -1, -1), at[:, :, None], 1) for t in (cos, sin))
+    cos, sin, n = cos[:, None].to(x.dtype), sin[:, None].to(x.dtype), cos.shape[-1]
+    turned = x[..., :n] * cos + block.rotate_half(x[..., :n]) * sin
+    return turned if n == x.shape[-1] else torch.cat([turned, x[..., n:]], dim=-1)
+
+
+def repeated(per_prompt: Tensor, n_rows: int) -> Tensor:
+    """A tensor [#prompt, …] repeated for every cell; as it is where it is the same for all prompts."""
+    n = len(per_prompt)
+    return per_prompt if n in (1, n_rows) else per_prompt.repeat(n_rows // n, *[1] * (per_prompt.dim() - 1))
+
+
+def mix(block: Block, q: Tensor, k: Tensor, v: Tensor, start: int, at: Tensor | None = None) -> Tensor:
+    """z [row, head, query, d_head] of rotated q at positions `start` on (or at each row's own `at`), keys from the first on."""
+    n_key = k.shape[2]
+    keep = repeated(block.keep, len(q))
+    if at is None:
+        keep = keep[:, :, start : start + q.shape[2], :n_key]
+    else:
+        rows = torch.arange(len(q), device=q.device)[:, None]
+        keep = keep.expand(len(q), -1, -1, -1)[rows, 0, at, :n_key][:, None]
+    if block.cap is not None:
+        return attend(q, k, v, keep, block.scale, block.cap)[0]
+    grouped = q.shape[1] != k.shape[1]
+    return scaled_dot_product_attention(q, k, v, attn_mask=keep, scale=block.scale, enable_gqa=grouped)
+
+
+def write(block: Block, z: Tensor) -> Tensor:
+    """What attention adds to the residual stream, given z [row, head, pos, d_head]; before the norm that may follow."""
+    return block.parts.o(z.transpose(1, 2).flatten(2))
+
+
+def extended(base: Tensor, new: Tensor, start: int) -> Tensor:
+    """Keys or values [row, head, pos, d_head]: the unpatched ones of each prompt up to `start`, then the new ones."""
+    if start == 0:
+        return new
+    cells = len(new) // len(base)
+    prefix = base[:, :, :start]
+    prefix = prefix if cells == 1 else prefix.repeat(cells, 1, 1, 1)
+    return torch.cat([prefix, new], dim=2)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Tape:
+    """What a run of one block left behind from its start on: `k` (rotated) and `v`, and what else was asked for by name.
+
+    Names: pre, mid, post [row, pos, d_model]; z, q (rotated) [row, head, pos, d_head]; attn_raw, mlp_raw (before the norm
+    that may follow), attn_out, mlp_out [row, pos, d_model]; hidden, the neurons [row, pos, neuron].
+    """
+
+    k: Tensor
+    v: Tensor
+    kept: dict[str, Tensor] = field(default_factory=dict)
+
+
+def through(
+    net: Net,
+    layer: int,
+    x: Tensor,
+    start: int,
+    base: Tape | None = None,
+    *,
+    keep: frozenset[str] = frozenset(),
+    read: Tensor | None = None,
+) -> tuple[Tensor, Tape]:
+    """The residual stream x [row, pos, d_model] after block `layer`, and a tape of what `keep` names.
+
+    base: the unpatched run's tape, for the keys and values before `start`. read: [row, chosen], counted from `start`: only
+    these positions are queried and returned.
+    """
+    block = net.blocks[layer]
+    net.work += x.shape[0] * x.shape[1]
+    normed, entering = block.parts.ln1(x), x
+    if block.parts.qkv is not None:
+        q, k, v = block.parts.qkv(normed, read)
+    else:
+        k, v = block.parts.k(normed), block.parts.v(normed)
+        q = block.parts.q(normed if read is None else at_positions(normed, read))
+    at = None if read is None else read + start
+    q, k = rotated(block, q, start, at), rotated(block, k, start)
+    if base is not None:
+        k, v = extended(base.k, k, start), extended(base.v, v, start)
+    z = mix(block, q, k, v, start, at)
+    raw = write(block, z)
+    x = x if read is None else at_positions(x, read)
+    tape = Tape(k=k, v=v)
+    with _neurons(block, tape.kept) if "hidden" in keep else nullcontext():
+        post = _rest(block, x, raw, tape.kept if keep else None)
+    if keep:
+        tape.kept |= {"z": z, "q": q, "attn_raw": raw, "pre": entering, "post": post}
+        tape.kept = {name: tensor for name, tensor in tape.kept.items() if name in keep}
+    return post, tape
+
+
+@contextmanager
+def _neurons(block: Block, kept: dict[str, Tensor]) -> Iterator[None]:
+    """Within, what enters the MLP's last layer is kept."""
+    assert block.parts.mlp_final is not None
+    handle = block.parts.mlp_final.register_forward_pre_hook(lambda _, args: kept.update(hidden=args[0]))
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _rest(block: Block, x: Tensor, raw: Tensor, kept: dict[str, Tensor] | None) -> Tensor:
+    """From attention's raw output to the residual stream after the block."""
+    attn_out = block.parts.ln1_post(raw)
+    mid = x + attn_out
+    if kept is not None:
+        kept |= {"attn_out": attn_out, "mid": mid}
+    if block.parts.mlp is None:
+        return mid
+    mlp_raw = block.parts.mlp(block.parts.ln2(x if block.parts.parallel else mid))
+    mlp_out = block.parts.ln2_post(mlp_raw)
+    if kept is not None:
+        kept |= {"mlp_raw": mlp_raw, "mlp_out": mlp_out}
+    return mid + mlp_out
+
+
+def after_attention(block: Block, mid: Tensor) -> Tensor:
+    """The residual stream after a sequential block, from the one between its attention and its MLP."""
+    return mid if block.parts.mlp is None else mid + block.parts.ln2_post(block.parts.mlp(block.parts.ln2(mid)))
+
+
+def finish(net: Net, layer: int, x: Tensor, start: int, tapes: list[Tape], read: Tensor) -> Tensor:
+    """Logits [row, chosen, vocab] at `read` [row, chosen] (counted from `start`), from the stream that enters block `layer`.
+
+    `tapes` are the unpatched run's.
+    """
+    last = len(net.blocks) - 1
+    for one in range(layer, last + 1):
+        x, _ = through(net, one, x, start, tapes[one], read=read if one == last else None)
+    return unembed(net, at_positions(x, read) if layer > last else x)
+
+
+def unembed(net: Net, x: Tensor) -> Tensor:
+    """Logits of what leaves the last block."""
+    logits = net.unembed(net.ln_final(x))
+    return logits if net.logit_cap is None else net.logit_cap * torch.tanh(logits / net.logit_cap)
+
+
+def can_rerun(model: Model) -> bool:
+    """Whether this model, taken apart, computes what its own forward pass computes: tried once a handle on six tokens."""
+    if model.sites is None or any(_hooked(module) for module in model.module.modules()):
+        return False
+    if "rerun" not in model._proved:
+        try:
+            model._proved["rerun"] = _agrees(model)
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+            model._proved["rerun"] = False
+    return model._proved["rerun"]
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Somebody's hook on a part would not be called by all of our runs. (Those that transformers leaves behind once hidden
+    states or attentions were asked for only take notes.)"""
+    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
+    return any(getattr(hook, "__module__", "") != "transformers.utils.output_capturing" for hook in hooks)
+
+
+def _agrees(model: Model) -> bool:
+    """A whole run, and one from the third position and second block on, against the module's own logits."""
+    n = min(6, model.n_ctx)
+    tokens = (torch.arange(2 * n, device=model.device).reshape(2, n) * 7 + 3) % model.d_vocab
+    tokens[1, : n // 2] = tokens[0, : n // 2]
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    mask[:, 0] = n < 3
+    with torch.no_grad(), evaluating(model.module):
+        expected = model(tokens, mask)[:, -1:].float()
+        net = take_apart(model, tokens, mask)
+        x, tapes = net.embedded, []
+        for layer in range(len(net.blocks)):
+            x, tape = through(net, layer, x, 0)
+            tapes.append(tape)
+        read = torch.full((2, 1), n - 1, device=model.device)
+        whole = unembed(net, at_positions(x, read)).float()
+        part = finish(net, 0, net.embedded[:, n // 2 :], n // 2, tapes, read - n // 2).float()
+    scale = expected.abs().max().clamp(min=1e-6)
+    tolerance = 1e-4 if model.dtype in (torch.float32, torch.float64) else 5e-2
+    return bool(
+        (whole - expected).abs().max() <= tolerance * scale and (part - expected).abs().max() <= tolerance * scale
+    )

@@ -1,0 +1,88 @@
+"""What a sweep of patches asks for, checked once, and the runs that answer it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from interp.errors import InputError, unknown
+from interp.hooks.activations import capture
+from interp.measure.metrics import Metric, Questions, known, questions
+from interp.models.site_tensors import n_heads_at
+from interp.models.sites import HEAD_SITES, RESIDUAL_SITES, check_site
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from interp.models import Model
+    from interp.types import Prompts
+
+PATCH_SITES = (*RESIDUAL_SITES, *HEAD_SITES, "pattern", "mlp_post")
+AXES = ("layer", "head", "neuron", "pos", "key")
+Cell = tuple[int, ...]
+"""One patch: its place on each axis."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Sweep:
+    """A checked request: activations of the run on `source` go into runs on `base`. axes: name -> length, in order."""
+
+    model: Model
+    asked: Questions
+    base: Tensor
+    source: Tensor
+    site: str
+    axes: dict[str, int]
+
+    def cells(self) -> Iterator[Cell]:
+        return itertools.product(*(range(length) for length in self.axes.values()))
+
+    def at(self, cell: Cell, axis: str) -> int | None:
+        """Where the cell is on an axis; None where the sweep has no such axis."""
+        return cell[list(self.axes).index(axis)] if axis in self.axes else None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Runs:
+    """The logits [prompt, answer_len, vocab] of the two runs, and of patched ones as they come: cells and [cell, prompt,
+    answer_len, vocab]. Cells that never come are those whose patch changes nothing. work: positions × blocks computed."""
+
+    base: Tensor
+    source: Tensor
+    patched: Iterator[tuple[Sequence[Cell], Tensor]]
+    work: int = 0
+
+
+def checked(model: Model, prompts: Prompts, site: str, by: tuple[str, ...], metric: Metric, direction: str) -> Sweep:
+    check_site(site, model.sites)
+    if site not in PATCH_SITES:
+        raise unknown("site to patch", site, PATCH_SITES)
+    if isinstance(metric, str):
+        known(metric)
+    if direction not in ("denoise", "noise"):
+        raise unknown("direction", direction, ("denoise", "noise"))
+    asked = questions(prompts)
+    n_pos = prompts.clean.shape[1]
+    lengths = {"layer": model.n_layers, "pos": n_pos}
+    if site in HEAD_SITES or site == "pattern":
+        lengths["head"] = n_heads_at(model, site) or model.n_heads
+    if site == "pattern":
+        lengths["key"] = n_pos
+    if site == "mlp_post":
+        lengths["neuron"] = _n_neurons(model, prompts.clean)
+    for axis in by:
+        if axis not in AXES:
+            raise unknown("axis", axis, AXES)
+        if axis not in lengths:
+            raise InputError(f"{site} has no axis {axis!r}; it has {', '.join(a for a in AXES if a in lengths)}")
+    clean, corrupt = asked.clean.to(model.device), asked.corrupt.to(model.device)
+    base, source = (corrupt, clean) if direction == "denoise" else (clean, corrupt)
+    axes = {axis: lengths[axis] for axis in AXES if axis in by}
+    return Sweep(model=model, asked=asked, base=base, source=source, site=site, axes=axes)
+
+
+def _n_neurons(model: Model, tokens: Tensor) -> int:
+    """As many as one token shows."""
+    return capture(model, tokens[:1, :1], "mlp_post", layers=0)["mlp_post"].shape[-1]
