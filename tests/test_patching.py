@@ -16,7 +16,7 @@ from interp.measure.metrics import METRICS
 from interp.models import build, wrap
 from interp.patching import knock_out, patch, path_patch
 from interp.patching.fast.reuse import reuse_runs
-from interp.patching.sweep import _checked
+from interp.patching.request import checked
 from interp.types import Prompts
 
 SWEEPS = {
@@ -200,7 +200,7 @@ def test_a_sweep_holds_what_it_keeps_and_two_forward_passes_at_most(name, by):
     with torch.no_grad():
         forward = peak_bytes(lambda: model.module(prompts.clean))
         with LiveBytes() as tracker:
-            runs = reuse_runs(_checked(model, prompts, site, by, "logit_diff", "denoise"))
+            runs = reuse_runs(checked(model, prompts, site, by, "logit_diff", "denoise"))
     kept = tracker.live
     assert runs.base.numel()
     found = patch(model, prompts, site=site, by=by)

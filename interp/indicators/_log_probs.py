@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import torch
+
 from interp.measure.scores import log_softmax, pick, sequence_mean
 from interp.types import Estimate
 

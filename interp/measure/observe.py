@@ -44,6 +44,7 @@ from interp import plugins, seeds
 from interp.errors import InputError, nearest, unknown
 from interp.measure.passes import ASKED, BESIDE, SPLITS, at_answer, run_passes
 from interp.models.running import evaluating
+from interp.types import Estimate
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
