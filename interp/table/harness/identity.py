@@ -1,0 +1,211 @@
+"""Which model, at which step, a result file is about, and what else decided its numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from interp.table.harness.scores import is_number, mapping
+
+# "step3000", "step-50K-105b" (TinyLlama: steps, then tokens), "stage1-step150-tokens1B" (OLMo 2), "checkpoint-100",
+# "global_step1000" (BLOOM), "ckpt_000" (Amber), "ep0-ba1000" (MosaicML). A number of tokens ("checkpoint-50B") is no step.
+_STEP = re.compile(
+    r"(?<![A-Za-z])(?:global[-_]?steps?|steps?|checkpoint|ckpt|iter(?:ation)?s?|(?<![A-Za-z0-9])ba)[-_=]?"
+    r"(\d+(?:\.\d+)?)(?:([km])(?![A-Za-z]))?(?!\d|\.\d|[bt](?![A-Za-z]))",
+    re.IGNORECASE,
+)
+_TOKENS = re.compile(r"(?:tokens?[-_]?|(?<=[-_]))(\d+(?:\.\d+)?)([mbt])(?:[-_]?tokens?)?(?![A-Za-z0-9])", re.IGNORECASE)
+_WHERE = re.compile(  # the part of a model's name that says where in training it is
+    r"[-_/.]?(?:intermediate[-_])?" + _STEP.pattern + r"(?:[-_](?:tokens?[-_]?)?\d+(?:\.\d+)?[mbt](?![A-Za-z0-9]))?",
+    re.IGNORECASE,
+)
+_SIZE = re.compile(r"(?<![A-Za-z0-9.])(\d+(?:\.\d+)?)([kmbt])(?![A-Za-z0-9])", re.IGNORECASE)
+_SEED = re.compile(r"[-_]seed[-_]?(\d+)", re.IGNORECASE)
+_UNIT = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+
+ADAPTERS = ("peft", "adapter", "lora_local_path", "delta")
+NO_FACTS = {
+    # said elsewhere: the model, its revision, the shots of each task
+    "model_args", "model_name", "pretrained", "path", "revision", "model_revision", "num_fewshot", "model_config",
+    # where and how fast, not what
+    "device", "device_map", "device_map_option", "parallelize", "batch_size", "batch_sizes", "max_batch_size",
+    "override_batch_size", "use_cache", "no_cache", "cache_dir", "cache_requests", "bootstrap_iters", "offload_folder",
+    "max_memory_per_gpu", "max_cpu_memory", "gpus", "tensor_parallel_size", "data_parallel_size", "pipeline_parallel_size",
+    "gpu_memory_utilization", "swap_space", "low_cpu_mem_usage", "use_accelerate", "num_concurrent", "max_retries",
+    "local_files_only", "token", "use_auth_token", "trust_remote_code", "log_samples", "output_path", "job_id",
+    "start_time", "end_time", "total_evaluation_time_secondes", "total_evaluation_time_seconds", "lighteval_sha",
+    "model_num_parameters", "model_size", "config", "predict_only", "write_out", "verbosity",
+}  # fmt: skip
+"""Entries of a configuration that do not change what is measured. Whatever is not listed does: a name we have not met
+keeps two inputs apart rather than letting them meet."""
+STATE = ("model_sha", "peft_sha", "delta_sha")
+ABOUT_PROMPTS = (
+    "chat_template", "chat_template_sha", "fewshot_as_multiturn", "system_instruction", "system_instruction_sha", "max_length",
+)  # fmt: skip
+"""Entries beside `config` in the harness's new layout that change the prompts."""
+ABOUT_TASK = (
+    "dataset_path", "dataset_name", "dataset_kwargs", "test_split", "validation_split", "training_split", "fewshot_split",
+    "description", "doc_to_text", "doc_to_target", "doc_to_choice", "process_docs", "target_delimiter", "fewshot_delimiter",
+    "fewshot_config", "output_type", "generation_kwargs", "repeats", "filter_list", "should_decontaminate", "use_prompt",
+)  # fmt: skip
+"""Entries of `configs` by task that say what is asked."""
+LARGEST_STEP = 2**53  # float64 is exact up to here
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Origin:
+    """Where a file's numbers come from.
+
+    name: the run's short name: the model's last part, and its adapter's, without the step.
+    tokens: trained on at this step; NaN where no name says it.
+    facts: what else decided the numbers, the same at every step of a run. state: what belongs to this checkpoint alone.
+    """
+
+    name: str
+    step: int
+    tokens: float
+    facts: Mapping[str, str]
+    state: Mapping[str, str]
+
+    @property
+    def seed(self) -> int:
+        found = _SEED.search(self.name)
+        return int(found[1]) if found else 0
+
+    def setting(self, full: str | None = None) -> str:
+        """The run's name without its seed."""
+        return _SEED.sub("", full or self.name)
+
+    @property
+    def size(self) -> str:
+        found = _SIZE.search(self.setting())
+        return found[0] if found else ""
+
+    @property
+    def n_params(self) -> float:
+        found = _SIZE.search(self.setting())
+        return float(found[1]) * _UNIT[found[2].lower()] if found else math.nan
+
+    @property
+    def family(self) -> str:
+        setting = self.setting()
+        return setting[: setting.index(self.size)].rstrip("-_") if self.size else setting
+
+
+def origin_of(log: Mapping[str, Any], file: Path, source: Path) -> Origin:
+    """Who was evaluated.
+
+    Raises:
+        ValueError: no step in the file's configuration or names, or one that cannot be.
+    """
+    config = _configuration(log)
+    inside = file.relative_to(source.parent) if source in file.parents else Path(file.name)
+    given = next((config[key] for key in ("pretrained", "path", "model", "model_name") if config.get(key)), None)
+    given = str(given or log.get("model_name") or inside.parent.as_posix() or file.parent.name).rstrip("/")
+    adapter = next((str(config[key]).rstrip("/") for key in ADAPTERS if config.get(key)), "")
+    revision = str(config.get("revision") or config.get("model_revision") or "")
+    step, text = _step((adapter, revision, file.stem, given, inside.parent.as_posix()))
+    name = _last(given) or file.parent.name
+    facts = _facts(config, log)
+    state = {key: facts.pop(key) for key in STATE if key in facts}
+    facts["model"] = _plain(given)
+    if adapter:
+        name += f"+{_last(adapter)}"
+        facts["model"] += f"+{_plain(adapter)}"
+        if _STEP.search(adapter) and (
+            base := _STEP.search(revision)
+        ):  # an adapter in training on a base that is a checkpoint
+            facts["base"] = base[0]
+    stage = _plain(revision) if _STEP.search(revision) else revision
+    if stage not in ("", "main", "stage1"):  # early branches of OLMo 2 leave "stage1" out
+        facts["stage"] = stage
+    tokens = _tokens(text)
+    if not math.isnan(tokens):
+        state["tokens"] = f"{tokens:g}"
+    return Origin(name=name, step=step, tokens=tokens, facts=facts, state=state)
+
+
+def task_facts(log: Mapping[str, Any], task: str) -> tuple[str, int, dict[str, str]]:
+    """The task's name, its number of shots, and what else says how it was asked."""
+    name, shots = task, mapping(log.get("n-shot")).get(task, _configuration(log).get("num_fewshot"))
+    parts = task.split("|")
+    if "config_general" in log and len(parts) >= 3:  # lighteval: suite|task|shots, and in older files |truncation
+        name, shots = "|".join(parts[:2]), parts[2]
+    facts = {}
+    version: Any = mapping(log.get("versions")).get(task)
+    if version not in (None, "", "N/A", "Yaml"):
+        facts["version"] = str(version)
+    asked = mapping(mapping(log.get("configs")).get(task))
+    if asked := {key: asked[key] for key in ABOUT_TASK if asked.get(key) not in (None, "", [], {})}:
+        facts["prompt"] = json.dumps(asked, sort_keys=True, default=str)
+    n = int(shots) if is_number(shots) or (isinstance(shots, str) and shots.isdecimal()) else 0
+    return name, n, facts
+
+
+def shown(fact: str, value: str) -> str:
+    """`fact=value` as part of a run's name; a long value or a path by its digest."""
+    short = len(value) <= 24 and "/" not in value
+    return f"{fact}={value if short else sha256(value.encode()).hexdigest()[:8]}"
+
+
+def _configuration(log: Mapping[str, Any]) -> dict[str, Any]:
+    """Every entry of the configuration, those of model_args (or lighteval's model_config) among them."""
+    config = {**mapping(log.get("config_general")), **mapping(log.get("config"))}
+    config["backend"] = config.pop("model", None)  # the harness's word for the code that runs it
+    return {**config, **mapping(config.get("model_config")), **_arguments(config.get("model_args"))}
+
+
+def _arguments(text: Any) -> dict[str, Any]:
+    if isinstance(text, Mapping):
+        return {str(name): value for name, value in text.items()}
+    parts = [part.partition("=") for part in str(text or "").split(",")]
+    return {name.strip(): value.strip() for name, _, value in parts if value}
+
+
+def _facts(config: Mapping[str, Any], log: Mapping[str, Any]) -> dict[str, str]:
+    entries = {**config, **{key: log[key] for key in ABOUT_PROMPTS if key in log}}
+    return {
+        key: _WHERE.sub("", text)  # a tokenizer's path may hold the step
+        for key, value in entries.items()
+        if key not in NO_FACTS and key not in ADAPTERS and (text := _text(value))
+    }
+
+
+def _text(value: Any) -> str:
+    """A value as text; "" for what stands for the default."""
+    text = json.dumps(value, sort_keys=True, default=str) if isinstance(value, Mapping | list) else str(value)
+    return "" if text.lower() in ("none", "null", "false", "auto", "", "{}", "[]") else text
+
+
+def _step(names: tuple[str, ...]) -> tuple[int, str]:
+    """The step in the first of the names that has one, and that name."""
+    for text in names:
+        if found := _STEP.findall(text):
+            number, unit = found[-1]
+            step = float(number) * _UNIT.get(unit.lower(), 1)
+            if step >= LARGEST_STEP or not step.is_integer():
+                raise ValueError(f"step {number}{unit} is too large to be one" if step >= 1 else f"step {number}{unit}")
+            return int(number) if not unit and number.isdecimal() else int(step), text
+    raise ValueError("no step in config.model_args or in the file's name")
+
+
+def _tokens(text: str) -> float:
+    """Tokens trained on, as the name says behind its step; NaN where it does not (a size stands before the step)."""
+    *_, last = _STEP.finditer(text)
+    found = _TOKENS.search(text, last.end())
+    return float(found[1]) * _UNIT[found[2].lower()] if found else math.nan
+
+
+def _plain(name: str) -> str:
+    """A name without its place in training."""
+    return re.sub(r"[-_]?tokens?[-_]?\d+(?:\.\d+)?[mbt]\b", "", _WHERE.sub("", name), flags=re.IGNORECASE).strip("/-_")
+
+
+def _last(name: str) -> str:
+    return PurePosixPath(_plain(name)).name

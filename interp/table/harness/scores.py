@@ -1,0 +1,115 @@
+"""What a result file holds of numbers: which are scores, their standard errors, and over how many samples."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# The harness's short names, in the names that the rest of the library uses.
+MEASURES = {"acc": "accuracy", "em": "exact_match", "perplexity": "ppl", "brier_score": "brier"}
+
+NO_MEASURES = {
+    "", "alias", "name", "bypass", "samples", "n", "n_samples", "num_samples", "nsamples", "sample_len", "sample_count",
+    "count", "num_examples", "n_examples", "total", "original", "effective", "version", "num_fewshot", "seed",
+}  # fmt: skip
+"""Placeholders (`bypass` = 999 is what `--predict_only` writes), counts and labels that stand among the scores."""
+
+# stderr, std_err, std_error, standard_error, se, sem: errors of the mean. std, ci, conf…: spreads of something else.
+_ERROR = re.compile(r"[_\-. ]?(?:std|standard)[_\-. ]?(?:err|error)s?$|[_\-. ]sem?$", re.IGNORECASE)
+_ERROR_AHEAD = re.compile(r"^(?:std|standard)[_\-. ]?(?:err|error)[_\-. (]+(.+?)\)?$", re.IGNORECASE)
+_SPREAD = re.compile(r"[_\-. ](?:std|stdev|stddev|var|variance|ci|ci_?(?:low|high|lower|upper)|ci\d+)$", re.IGNORECASE)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """`value` where it is a mapping, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def tasks_of(results: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The scores of every task and group, also of tasks that are listed inside their group. A task that is listed twice
+    with other numbers is named with its group."""
+    seen: dict[str, Mapping[str, Any]] = {}
+    for path, scores in _walk(results, ()):
+        task = path[-1]
+        if task in seen and seen[task] != scores:
+            task = "/".join(path)
+        if task not in seen:
+            seen[task] = scores
+            yield task, scores
+
+
+def _walk(results: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    for task, scores in results.items():
+        if isinstance(scores, Mapping):
+            yield (*above, str(task)), scores
+            yield from _walk(scores, (*above, str(task)))
+
+
+def scores_of(log: Mapping[str, Any], task: str, scores: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """measure, value, stderr and n of every score; NaN where a number is missing.
+
+    Raises:
+        ValueError: a negative standard error, or a number too large to be one.
+    """
+    errors = _errors(scores)
+    n = _n_samples(log, task, scores)
+    for key, value in scores.items():
+        metric, _, selected = key.partition(",")
+        is_error = key in errors.values() or _error_of(metric) is not None
+        if is_error or not is_number(value) or metric.lower() in NO_MEASURES or _is_spread(metric, scores):
+            continue
+        name = MEASURES.get(metric, metric) + (f",{selected}" if selected not in ("", "none") else "")
+        error: Any = scores[errors[metric, selected]] if (metric, selected) in errors else None
+        stderr = _finite(error) if is_number(error) else math.nan
+        if stderr < 0:
+            raise ValueError(f"the standard error of {key!r} is {stderr}")
+        yield {"measure": name, "value": _finite(value), "stderr": stderr, "n": n}
+
+
+def _errors(scores: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """(metric, filter) -> the key of its standard error, however that is spelled."""
+    found = {}
+    for key in scores:
+        metric, _, selected = key.partition(",")
+        base = _error_of(metric)
+        if base is not None:
+            found[base, selected] = key
+    return found
+
+
+def _error_of(metric: str) -> str | None:
+    """The metric whose standard error this one is by its name; None where it is none."""
+    if ahead := _ERROR_AHEAD.match(metric):
+        return ahead[1]
+    base = _ERROR.sub("", metric)
+    return base if base != metric else None
+
+
+def _is_spread(metric: str, scores: Mapping[str, Any]) -> bool:
+    """A spread or bound of a metric that stands beside it."""
+    base = _SPREAD.sub("", metric)
+    return base != metric and any(key.partition(",")[0] == base for key in scores)
+
+
+def _finite(value: float) -> float:
+    try:
+        return float(value) if math.isfinite(value) else math.nan
+    except OverflowError as error:
+        raise ValueError("a number too large to be one") from error
+
+
+def _n_samples(log: Mapping[str, Any], task: str, scores: Mapping[str, Any]) -> float:
+    count: Any = mapping(log.get("n-samples")).get(task)
+    if isinstance(count, Mapping):
+        count = count.get("effective", count.get("original"))
+    if count is None:
+        count = next(
+            (scores[key] for key in ("samples", "n_samples", "num_samples", "sample_len") if key in scores), None
+        )
+    return float(count) if is_number(count) and count > 0 else math.nan
