@@ -163,3 +163,44 @@ def test_export_writes_whole_numbers_without_a_point():
 def test_right_of_the_store_imports_no_torch():
     code = "import sys, interp.table, interp.jumps; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("cell", ["1e300", str(2**53), str(2**63), "-1", "inf", "one"])
+def test_a_step_that_is_no_exact_count_is_refused_by_row(tmp_path, cell):
+    file = tmp_path / "t.csv"
+    file.write_text(f"run,step,task,measure,value\nr,1,t,m,1\nr,{cell},t,m,1\n")
+    with pytest.raises(InputError, match="column 'step', row 2"):
+        read_table(file)
+
+
+@pytest.mark.parametrize("cell", ["1e30", "0.5", str(-(2**63))])
+def test_a_seed_that_is_not_whole_or_not_exact_is_refused(tmp_path, cell):
+    file = tmp_path / "t.csv"
+    file.write_text(f"run,step,task,measure,value,seed\nr,1,t,m,1,{cell}\n")
+    with pytest.raises(InputError, match="column 'seed', row 1"):
+        read_table(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("run,step,task,measure,value,value\nr,1,t,m,1,2\n", "two columns 'value'"),
+        ("run,step,task,measure,value\nr,1,t,m,1,2\nr,2,t,m,1,2\n", "row 1 has 6 cells, the header 5"),
+        ("run,step,task,measure,value\nr,1,t,m,1\nr,2,t,m", "row 2 has 4 cells"),
+        ("", "not a CSV table"),
+        ("run,step,task,measure\nr,1,t,m\n", "no column 'value'"),
+    ],
+)
+def test_a_csv_whose_rows_do_not_fit_its_header_is_refused(tmp_path, text, match):
+    file = tmp_path / "t.csv"
+    file.write_text(text)
+    with pytest.raises(InputError, match=match):
+        read_table(file)
+
+
+def test_a_csv_with_a_byte_order_mark_reads_the_same(tmp_path):
+    plain, marked = tmp_path / "a.csv", tmp_path / "b.csv"
+    text = "run,step,task,measure,value\nr,1,t,m,0.5\n"
+    plain.write_text(text)
+    marked.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert write_csv(read_table(plain)) == write_csv(read_table(marked))

@@ -8,6 +8,7 @@ budget in a task; it may go on past its budget. `read_table` takes a DataFrame, 
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -38,6 +39,8 @@ DEFAULTS: dict[str, object] = {
     "key": "",
 }
 COLUMNS = ["run", "step", "task", "measure", "component", "position", "value", *list(DEFAULTS)[2:]]
+LARGEST = 2**53
+"""Float64 holds every whole number below it."""
 KINDS = ("behaviour", "indicator")
 FACTS = ("setting", "size", "seed", "budget")
 """What a run has one of in a task. Rows that do not say it do not contradict the others."""
@@ -57,7 +60,7 @@ def read_table(source: str | Path | pd.DataFrame) -> pd.DataFrame:
     before defaults were filled in.
 
     Raises:
-        InputError: no such path, missing column, duplicate row, infinite value, step that is no number, unknown kind,
+        InputError: no such path, missing column, duplicate row, infinite value, a step or seed that is no exact number, unknown kind,
             a budget that is not positive, a setting, size, seed or budget that changes within a run.
     """
     frame = source if isinstance(source, pd.DataFrame) else _read(Path(source))
@@ -116,10 +119,7 @@ def _read(path: Path) -> pd.DataFrame:
             raise InputError(f"the run directory {str(path)!r} holds no result yet (shards/ is empty)")
         return read_harness(path)
     if path.suffix == ".csv":
-        try:
-            return pd.read_csv(path, dtype=str, keep_default_na=False)
-        except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} is not a CSV table: {error}") from error
+        return _csv(path)
     if path.suffix == ".parquet":
         return _parquet(path)
     if path.suffix == ".json":
@@ -127,6 +127,25 @@ def _read(path: Path) -> pd.DataFrame:
     raise InputError(
         f"cannot read {str(path)!r}: expected .csv, .parquet, .json, a run directory or a folder of harness logs"
     )
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    """The cells as text; every row with as many as the header, every column with a name of its own. (Pandas by itself
+    renames a second column of one name, takes a cell too many for a row's name and fills up a row that was cut short.)"""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            cells = csv.reader(lines)
+            header = next(cells, [])
+            lengths = [len(row) for row in cells if row]  # blank lines are no rows
+        for name in header:
+            if header.count(name) > 1:
+                raise InputError(f"the table has two columns {name!r}")
+        for row, length in enumerate(lengths, start=1):
+            if length != len(header):
+                raise InputError(f"{path} is not a CSV table: row {row} has {length} cells, the header {len(header)}")
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError, csv.Error) as error:  # pandas' own errors and UnicodeDecodeError are ValueErrors
+        raise error if isinstance(error, InputError) else InputError(f"{path} is not a CSV table: {error}") from error
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -170,7 +189,11 @@ def _number(name: str, given: pd.Series, table: pd.DataFrame) -> pd.Series:
     _refuse(pd.Series(np.isinf(numbers)), name, given, table, "is infinite")
     if name == "step":
         _refuse(numbers.isna(), name, given, table, "is missing")
-    if name in ("stderr", "n"):
+    if name in ("step", "seed", "position"):
+        _refuse(numbers.abs() >= LARGEST, name, given, table, "is too large to be one (2^53 and beyond are not exact)")
+    if name == "seed":
+        _refuse(numbers.notna() & (numbers != np.floor(numbers)), name, given, table, "is not a whole number")
+    if name in ("step", "stderr", "n"):
         _refuse(numbers < 0, name, given, table, "is negative")
     if name == "budget":
         _refuse(numbers <= 0, name, given, table, "is no planned number of steps: it is not positive")
