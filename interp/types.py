@@ -45,26 +45,118 @@ class Batch:
     targets: Int[Tensor, "prompt pos"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Texts:
+    """Pairs of prompts with the right and a wrong answer to the clean one. Answers carry their own leading space."""
+
+    clean: tuple[str, ...]
+    corrupt: tuple[str, ...]
+    answer: tuple[str, ...]
+    wrong: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One question of a text task.
+
+    targets: every answer that counts as right (the first one is the one whose probability is measured).
+    options: the answers to choose from, empty for a free answer. scores: their worth, 1 for right and 0 for wrong.
+    group: what the question belongs to, where measures are compared between groups.
+    """
+
+    prompt: str
+    targets: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    scores: tuple[float, ...] = ()
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """How free answers are drawn and scored.
+
+    stop: generation ends at the first of these strings, which is left out of the answer. keep_stop: it is left in.
+    pattern: a regular expression; what its first group (or all of it) finds in the generated text is the answer.
+    numeric: answers are numbers and errors are measured too.
+    positive: the option whose choice counts as positive; reference: the group that others are compared with.
+    score: `score(prompt, output) -> float` for open-ended answers, of which `n_samples` a prompt are drawn at
+        `temperature`.
+    """
+
+    stop: tuple[str, ...] = ("\n",)
+    keep_stop: bool = False
+    max_new_tokens: int = 32
+    pattern: str | None = None
+    numeric: bool = False
+    positive: str | None = None
+    reference: str | None = None
+    score: Callable[[str, str], float] | None = None
+    n_samples: int = 1
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TextForm:
+    """A skill as text, for a model that reads through a tokenizer of its own.
+
+    texts: `texts(n, *, rng, seed=0, split="test") -> Texts`, at most n pairs (none from an empty split).
+    misaligned: what becomes of pairs whose prompts have different numbers of tokens: "drop", "fit" or "error".
+    max_bytes: no prompt with its answer is longer; found on a sample where it is None.
+    examples: the questions that a file lists. questions: `questions(n, *, rng, seed=0) -> examples` makes them up.
+    metrics, title: what a published file says of itself.
+    """
+
+    texts: Callable[..., Texts]
+    misaligned: str = "drop"
+    max_bytes: int | None = None
+    examples: tuple[Example, ...] = ()
+    questions: Callable[..., tuple[Example, ...]] | None = None
+    protocol: Protocol = field(default_factory=Protocol)
+    metrics: tuple[str, ...] = ()
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Structure:
+    """What is known of a skill in its own tokens; None or empty where it says nothing. All are functions of tokens
+    Int[prompt, pos] unless they say otherwise.
+
+    required: Bool[prompt, query, key], which keys a query needs. labels: {variable: Bool[prompt, answer_len]}, sub-tasks.
+    groups: {name: Int[prompt]}, what prompts are sorted by. valid: Bool[prompt, vocab], every right answer.
+    references: {name: Float[prompt, pos, vocab]}, reference predictors.
+    digit_prompts: `(n, *, digit, rng, seed=0) -> Prompts` for one answer token. subtask_prompts: `(n, *, subtask, rng,
+        seed=0) -> Prompts` of one sub-task.
+    positions: the place of each slot of a template. subsets, frequencies: of the bits and sub-tasks of parities.
+    modulus: p of modular arithmetic.
+    any_tokens: tokens stand for nothing but themselves, so that they may be asked of any model with as many.
+    """
+
+    required: Callable[[Tensor], Tensor] | None = None
+    labels: Callable[[Tensor], Mapping[str, Tensor]] | None = None
+    groups: Callable[[Tensor], Mapping[str, Tensor]] | None = None
+    valid: Callable[[Tensor], Tensor] | None = None
+    references: Callable[[Tensor], Mapping[str, Tensor]] | None = None
+    digit_prompts: Callable[..., Prompts] | None = None
+    subtask_prompts: Callable[..., Prompts] | None = None
+    positions: Mapping[str, int] = field(default_factory=dict)
+    subsets: tuple[tuple[int, ...], ...] = ()
+    frequencies: tuple[float, ...] = ()
+    modulus: int | None = None
+    any_tokens: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Task:
     """A skill at given difficulty parameters.
 
-    vocab: the token strings of the task's own vocabulary; index = token id.
+    vocab: the token strings of the vocabulary that its token ids are of; index = token id.
     n_ctx: the longest sequence that `batch`, `splits` or `prompts` gives.
     chance: the exact-match accuracy of guessing without the prompt.
     prompts: `prompts(n, *, rng, seed=0) -> Prompts`, drawn from the test split of `seed`.
     splits: `splits(seed) -> {"train": Batch, "test": Batch}`: all examples of a finite task, a sample of an endless one.
     batch: `batch(n, *, rng, seed=0) -> Batch` of training examples; `n=None` is the whole training split (finite tasks).
-    extras: what only some skills have. Of the task's own tokens: `required(tokens) -> Bool[prompt, query, key]` which
-        keys a query needs; `labels(tokens) -> {variable: Bool[prompt, answer_len]}` sub-tasks; `groups(tokens) ->
-        {name: Int[prompt]}` what prompts are sorted by; `valid(tokens) -> Bool[prompt, vocab]` every right answer;
-        `subset` or `subsets`, `frequencies`, `subtask_prompts` of parities; `references(tokens) ->
-        {name: Float[prompt, pos, vocab]}` reference predictors; `digit_prompts(n, *, digit, rng, seed=0) -> Prompts` for
-        one answer token; `positions` the place of each slot of a template; `p` a modulus. As text, for a tokenizer:
-        `texts(n, *, rng, seed=0, split="test") -> Texts`; `misaligned` what becomes of pairs of unequal length;
-        `max_bytes` the longest text; `examples` the questions that a file lists, or `examples(n, *, rng, seed=0)`;
-        `protocol` how free answers are drawn and scored; `tokenizer` the one that the task is read through; `metrics`
-        and `title` of a BIG-bench file.
+    structure: what is known of these tokens. text: the skill as text, None where it has no such form.
+    tokenizer: the one that the token ids are of; None: they are the task's own.
     """
 
     name: str
@@ -76,7 +168,9 @@ class Task:
     splits: Callable[[int], Mapping[str, Batch]]
     batch: Callable[..., Batch]
     answer_len: int = 1
-    extras: Mapping[str, Any] = field(default_factory=dict)
+    structure: Structure = field(default_factory=Structure)
+    text: TextForm | None = None
+    tokenizer: Any = None
 
 
 class Estimate(NamedTuple):

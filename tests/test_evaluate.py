@@ -15,7 +15,8 @@ from interp.measure.continuations import generate, log_likelihoods
 from interp.measure.questions import evaluate, evaluate_task, extract, number
 from interp.models import Model, build
 from interp.tasks import task
-from interp.tasks._text import CharTokenizer, Example, Protocol, encode_pair
+from interp.tasks._tokenizer import CharTokenizer, encode_pair
+from interp.types import Example, Protocol
 
 CHARS = CharTokenizer("abcdefgh 0123456789?\n")
 

@@ -28,7 +28,7 @@ def values(obs, name):
 )
 def test_each_group_is_the_plain_measure_on_its_prompts(seen, by_group, whole, sign):
     found = values(seen, by_group)
-    member = seen.task.extras["groups"](seen.prompts.clean)["subtask"]
+    member = seen.task.structure.groups(seen.prompts.clean)["subtask"]
     assert set(found) == {f"subtask{i}" for i in member.unique().tolist()}
     total = 0.0
     for name, row in found.items():
@@ -43,7 +43,7 @@ def test_each_group_is_the_plain_measure_on_its_prompts(seen, by_group, whole, s
 
 
 def test_a_group_is_measured_whoever_else_is_there(seen):
-    one = (seen.task.extras["groups"](seen.prompts.clean)["subtask"] == 0).nonzero()[:, 0]
+    one = (seen.task.structure.groups(seen.prompts.clean)["subtask"] == 0).nonzero()[:, 0]
     alone = look(seen.model, seen.task, MEASURES, prompts=reordered(seen.prompts, one))
     found = values(alone, "group_accuracy")
     assert set(found) == {"subtask0"}

@@ -17,7 +17,7 @@ from interp.measure.observe import Observation, measure
 from interp.measure.scores import rank, sequence_mean
 from interp.models import build, wrap
 from interp.seeds import generator
-from interp.types import Batch, Prompts
+from interp.types import Batch, Prompts, Structure
 
 
 def value(obs, name, **params):
@@ -124,7 +124,7 @@ def test_references_have_no_distance_to_themselves():
     batch = task.splits(0)["test"]
     prompts = task.prompts(3, rng=generator(0))
     for name in ("unigram", "bigram"):
-        logits = task.extras["references"](batch.tokens)[name].log().flatten(0, 1)
+        logits = task.structure.references(batch.tokens)[name].log().flatten(0, 1)
         obs = shown(torch.zeros(3, 1, 3), prompts, task=task, splits={"test": batch}, test__logits=logits)
         assert value(obs, f"{name}_kl") == pytest.approx(0, abs=1e-6)
         other = {"unigram": "bigram", "bigram": "unigram"}[name]
@@ -397,7 +397,7 @@ def test_attention_scores_of_planted_patterns():
     assert first == 1
     assert second == pytest.approx(float((1 / torch.arange(2, 9.0)).mean()))
     assert value(obs, "attention_entropy").tolist() == pytest.approx([0, math.log(8)])
-    required = task.extras["required"](tokens)[0]
+    required = task.structure.required(tokens)[0]
     asked = required.any(-1)
     assert value(obs, "attention_progress")[1] == pytest.approx(float((spread * required).sum(-1)[asked].mean()))
 
@@ -460,11 +460,11 @@ def test_a_logit_lens_after_the_last_layer_is_the_model():
 def test_probes_find_what_is_linearly_there(strength):
     task = interp.task("addition", n_digits=2)
     prompts = task.prompts(400, rng=generator(0))
-    carry = task.extras["labels"](prompts.clean)["use_carry"].double()
+    carry = task.structure.labels(prompts.clean)["use_carry"].double()
     noise = torch.randn(400, 10, generator=generator(1), dtype=torch.float64)
     stream = noise + strength * torch.nn.functional.pad(carry * 2 - 1, (0, 10 - carry.shape[1]))
-    labels = task.extras["labels"]
-    only_carry = replace(task, extras={"labels": lambda tokens: {"use_carry": labels(tokens)["use_carry"]}})
+    labels = task.structure.labels
+    only_carry = replace(task, structure=Structure(labels=lambda tokens: {"use_carry": labels(tokens)["use_carry"]}))
     obs = shown(torch.zeros(400, 3, 12), prompts, task=only_carry, resid_post=stream[None])
     assert value(obs, "label_probe") == pytest.approx(0.5 if strength == 0 else 1.0, abs=0.06)
 

@@ -10,7 +10,7 @@ import torch
 
 import interp
 from interp.errors import InputError
-from interp.tasks._text import CharTokenizer
+from interp.tasks._tokenizer import CharTokenizer
 
 TEXTS = ["the cat sat", " on", "a mat; the dog", "", "did not sit at all on that mat, because it was wet and cold"]
 

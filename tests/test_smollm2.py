@@ -12,7 +12,8 @@ import torch
 
 import interp
 from interp.measure.continuations import log_likelihoods
-from interp.tasks._text import encode_pair, tokenized
+from interp.tasks._text import tokenized
+from interp.tasks._tokenizer import encode_pair
 
 FOLDER = Path(__file__).parents[1] / "checkpoints" / "SmolLM2-135M-Instruct"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not FOLDER.is_dir(), reason="`make smollm2` was not run")]

@@ -259,11 +259,11 @@ def _dyck(words: list[str], params: dict) -> set[str]:
 
 def _parity(words: list[str], params: dict) -> set[str]:
     made = task("sparse_parity", **params)
-    return {str(sum(int(words[i]) for i in made.extras["subset"]) % 2)}
+    return {str(sum(int(words[i]) for i in made.structure.subsets[0]) % 2)}
 
 
 def _multitask_parity(words: list[str], params: dict) -> set[str]:
-    subset = task("multitask_parity", **params).extras["subsets"][int(words[0][4:])]
+    subset = task("multitask_parity", **params).structure.subsets[int(words[0][4:])]
     return {str(sum(int(words[1 + i]) for i in subset) % 2)}
 
 
@@ -392,11 +392,11 @@ def test_inputs_repeat_the_targets_before_them(case: tuple[Task, dict]) -> None:
 def test_the_corruption_touches_what_the_answer_reads(case: tuple[Task, dict]) -> None:
     """The first answer token looks elsewhere in the corrupt prompt, or finds another token there."""
     made, _ = case
-    if "required" not in made.extras:
+    if made.structure.required is None:
         pytest.skip("the skill does not say what it reads")
     prompts, rows = made.prompts(30, rng=rng(4)), torch.arange(30)
     at = torch.tensor(lengths(prompts)) - 1
-    clean, corrupt = (made.extras["required"](tokens)[rows, at] for tokens in (prompts.clean, prompts.corrupt))
+    clean, corrupt = (made.structure.required(tokens)[rows, at] for tokens in (prompts.clean, prompts.corrupt))
     assert clean.any(1).all()
     other_token = (clean & (prompts.clean != prompts.corrupt)).any(1)
     assert (other_token | (clean != corrupt).any(1)).all()
@@ -406,20 +406,20 @@ def test_subtasks_are_as_frequent_as_zipf_says() -> None:
     made, n = task("multitask_parity", n_tasks=5, n_bits=8, subset_size=2, exponent=1.4), 20_000
     expected = torch.tensor([(i + 1) ** -1.4 for i in range(5)], dtype=torch.float64)
     expected /= expected.sum()
-    assert made.extras["frequencies"] == pytest.approx(expected.tolist())
+    assert made.structure.frequencies == pytest.approx(expected.tolist())
     for tokens in (made.batch(n, rng=rng(1)).tokens, made.prompts(n, rng=rng(2)).clean):
-        found = made.extras["groups"](tokens)["subtask"].bincount(minlength=5).double() / n
+        found = made.structure.groups(tokens)["subtask"].bincount(minlength=5).double() / n
         assert ((found - expected).abs() < 4.5 * (expected * (1 - expected) / n).sqrt()).all()
 
 
 @pytest.mark.parametrize("subtask", [0, 3])
 def test_prompts_of_one_subtask(subtask: int) -> None:
     made = task("multitask_parity", n_tasks=5, n_bits=8, subset_size=2)
-    prompts = made.extras["subtask_prompts"](40, subtask=subtask, rng=rng(1))
-    assert (made.extras["groups"](prompts.clean)["subtask"] == subtask).all()
-    bits = prompts.clean[:, 1:-1][:, list(made.extras["subsets"][subtask])]
+    prompts = made.structure.subtask_prompts(40, subtask=subtask, rng=rng(1))
+    assert (made.structure.groups(prompts.clean)["subtask"] == subtask).all()
+    bits = prompts.clean[:, 1:-1][:, list(made.structure.subsets[subtask])]
     assert torch.equal(bits.sum(1) % 2, prompts.answer)
-    assert len(set(made.extras["subsets"])) == 5
+    assert len(set(made.structure.subsets)) == 5
 
 
 @pytest.mark.parametrize("split", ["ordered", "unordered"])

@@ -16,7 +16,9 @@ from interp.measure.metrics import questions
 from interp.measure.questions import extract
 from interp.tasks import task
 from interp.tasks._fingerprint import fingerprint
-from interp.tasks._text import CharTokenizer, Texts, batch_of, encode_pair, tokenize, tokenized
+from interp.tasks._text import batch_of, tokenize, tokenized
+from interp.tasks._tokenizer import CharTokenizer, encode_pair
+from interp.types import Texts
 
 PRINTABLE = "".join(map(chr, range(32, 127))) + "\n"
 TEXT_SKILLS: dict[str, dict] = {
@@ -71,7 +73,7 @@ TOKENIZERS = {
 def test_tokens_say_what_the_text_says(name: str, kind: str) -> None:
     """Decoding clean + answer gives the text back; the two prompts have the same length and mask."""
     tokenizer = TOKENIZERS[kind]()
-    texts = task(name, **TEXT_SKILLS[name]).extras["texts"](12, rng=rng())
+    texts = task(name, **TEXT_SKILLS[name]).text.texts(12, rng=rng())
     prompts = tokenize(texts, tokenizer)
     spoken = {clean + answer for clean, answer in zip(texts.clean, texts.answer, strict=True)}
     wrong = {clean + reply for clean, reply in zip(texts.clean, texts.wrong, strict=True)}
@@ -104,7 +106,7 @@ def test_tokenized_task_is_a_task(name: str, kind: str) -> None:
     asked = batch.tokens[0, : int(scored.long().argmax()) + 1].tolist()
     start = 1 if kind == "bos" else 0
     text = tokenizer.decode(asked[start:] + batch.targets[0][scored].tolist())
-    shown = task(name, **TEXT_SKILLS[name]).extras["texts"](5, rng=rng(), split="train")
+    shown = task(name, **TEXT_SKILLS[name]).text.texts(5, rng=rng(), split="train")
     assert text == shown.clean[0] + shown.answer[0]
     assert fingerprint(made) != fingerprint(task(name))
 
@@ -271,7 +273,7 @@ def test_bigbench_folders(tmp_path: Path) -> None:
     for name in ("own", "parent/one", "parent/two"):
         (tmp_path / name).mkdir(parents=True)
         write(tmp_path / name, "task.json", {"metrics": ["m"], "examples": [FREE]})
-    assert task("bigbench", path=str(tmp_path / "own")).extras["examples"][0].targets == ("1",)
+    assert task("bigbench", path=str(tmp_path / "own")).text.examples[0].targets == ("1",)
     with pytest.raises(InputError, match=r"no task\.json; name one of its sub-tasks: one, two"):
         task("bigbench", path=str(tmp_path / "parent"))
 
@@ -290,9 +292,9 @@ def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("\ufeff" + json.dumps({"metrics": ["m"], "examples": [FREE]}))
     (tmp_path / "a.csv").write_text("\ufeffprompt,answer\nx,1\n")
     (tmp_path / "a.jsonl").write_text("\ufeff" + '{"prompt": "x", "answer": "1"}')
-    assert len(task("bigbench", path=str(tmp_path / "a.json")).extras["examples"]) == 1
+    assert len(task("bigbench", path=str(tmp_path / "a.json")).text.examples) == 1
     for name in ("a.csv", "a.jsonl"):
-        assert task("from_file", path=str(tmp_path / name)).extras["examples"][0].targets == ("1",)
+        assert task("from_file", path=str(tmp_path / name)).text.examples[0].targets == ("1",)
 
 
 def test_bigbench_answers_end_where_big_bench_ends_them(tmp_path: Path) -> None:
@@ -303,7 +305,7 @@ def test_bigbench_answers_end_where_big_bench_ends_them(tmp_path: Path) -> None:
         ({"stop_string": "."}, "3 or so", "3 or so"),
     ):
         path = write(tmp_path, "task.json", {"metrics": ["m"], "examples": [FREE], **fields})
-        protocol = task("bigbench", path=path).extras["protocol"]
+        protocol = task("bigbench", path=path).text.protocol
         assert extract(output, protocol.pattern) == expected
         assert protocol.stop == ((fields["stop_string"],) if "stop_string" in fields else ())
 
@@ -325,7 +327,7 @@ def test_bigbench_prompt_is_built_from_the_fields(tmp_path: Path) -> None:
         "examples": [CHOICE, FREE],
     }
     path = write(tmp_path, "task.json", content)
-    choice, free = task("bigbench", path=path, shots=1).extras["examples"]
+    choice, free = task("bigbench", path=path, shots=1).text.examples
     assert choice.prompt in [
         "Count.\nIn: One?\nOut: 1\n--\nIn: Two?\n- " + shown + "\nOut: " for shown in ("2\n- 3", "3\n- 2")
     ]
@@ -334,7 +336,7 @@ def test_bigbench_prompt_is_built_from_the_fields(tmp_path: Path) -> None:
     assert (choice.options, choice.scores, choice.targets) == (("2", "3"), (1.0, 0.0), ())
     assert free.targets == ("1",)
     content |= {"append_choices_to_input": False}
-    bare = task("bigbench", path=write(tmp_path, "bare.json", content)).extras["examples"][0]
+    bare = task("bigbench", path=write(tmp_path, "bare.json", content)).text.examples[0]
     assert bare.prompt == "Count.\nIn: Two?\nOut: "
     with pytest.raises(InputError, match="2 shots need more than the 2 examples"):
         task("bigbench", path=path, shots=2)
@@ -384,8 +386,8 @@ def test_csv_and_jsonl_say_the_same(tmp_path: Path) -> None:
     jsonl = write(tmp_path, "a.jsonl", "\n".join(json.dumps(row) for row in rows))
     csv = write(tmp_path, "a.csv", "\n".join(["q,a,o,g", *lines]))
     first, second = (task("from_file", path=path, positive="yes", **names) for path in (jsonl, csv))
-    assert first.extras["examples"] == second.extras["examples"]
-    assert first.extras["examples"][0].scores == (1.0, 0.0)
+    assert first.text.examples == second.text.examples
+    assert first.text.examples[0].scores == (1.0, 0.0)
     with pytest.raises(InputError, match="positive 'Yes' is not in the file; did you mean 'yes'"):
         task("from_file", path=csv, positive="Yes", **names)
 

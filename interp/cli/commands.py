@@ -6,7 +6,6 @@ import argparse
 import json
 import re
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -195,7 +194,7 @@ def do_circuit(args: argparse.Namespace) -> int:
     from interp.circuits.describe import describe, format_description
     from interp.engine.config import TaskSpec
     from interp.engine.units import task_of
-    from interp.tasks import task
+    from interp.tasks import fit_task, task
 
     if args.n_prompts < 1:
         raise InputError(f"--n-prompts is {args.n_prompts}; a circuit needs at least one")
@@ -204,12 +203,7 @@ def do_circuit(args: argparse.Namespace) -> int:
     skill, split_seed = (
         (task(name, **params), 0) if model.ref is None else task_of(TaskSpec(name=name, params=params), model.ref)
     )
-    if model.tokenizer is not None and "texts" in skill.extras:
-        from interp.tasks._text import tokenized
-
-        skill = tokenized(skill, model.tokenizer, n_ctx=model.n_ctx)
-    elif model.tokenizer is not None and len(skill.vocab) != len(model.tokenizer):
-        warnings.warn(f"{name} has no text form: its own token numbers mean other things to this model", stacklevel=2)
+    skill = fit_task(skill, model)
     found = describe(
         model,
         skill,

@@ -271,7 +271,7 @@ def _task_needs(experiment: Experiment, spec: TaskSpec, ref: CheckpointRef) -> T
     for entry in measures:
         rows, _ = measure(seen, [entry])
         passes += rows[0]["cost"] - shared_cost(seen, needs_of([entry])) if rows else 0.0
-    is_text = source_kind(ref) == "hub" and "tokenizer" in skill.extras
+    is_text = source_kind(ref) == "hub" and skill.tokenizer is not None
     tokens = prompts.clean.numel() / (BYTES_PER_TOKEN if is_text else 1)
     return TaskNeeds(tokens=round(tokens), passes=passes)
 
@@ -280,10 +280,10 @@ def _few_questions(skill: Task, n: int) -> tuple[Task, float]:
     """The task with a few of the n questions that it asks, and which share of them that is."""
     from interp.seeds import generator
 
-    listed = skill.extras.get("examples")
-    if listed is None:
+    text = skill.text
+    if text is None or not (text.examples or text.questions):
         return skill, 1.0
-    drawn = callable(listed)
-    chosen = tuple(listed(N_TRIED, rng=generator(0, "plan")) if drawn else listed[:N_TRIED])
-    extras = {**skill.extras, "examples": chosen}
-    return replace(skill, extras=extras), len(chosen) / max(n if drawn else min(n, len(listed)), 1)
+    make = text.questions
+    chosen = text.examples[:N_TRIED] if make is None else tuple(make(N_TRIED, rng=generator(0, "plan")))
+    asked = n if make is not None else min(n, len(text.examples))
+    return replace(skill, text=replace(text, examples=chosen, questions=None)), len(chosen) / max(asked, 1)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from interp import plugins, seeds
 from interp.errors import InputError
 from interp.table import FACTS, store
-from interp.types import Task
+from interp.types import Batch, Prompts, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,6 +44,7 @@ class Recorder:
             what they are for the whole of a run.
         n_prompts: how many clean/corrupt pairs are measured on, the same ones at every step.
         split_seed: the seed of the task's split into training and test examples.
+        tokenizer: what the model reads text through, where it is a bare module: a skill with a text form is asked so.
 
     Raises:
         InputError: a measure that does not exist or cannot be known yet, a budget that is no positive whole number, a
@@ -64,6 +65,7 @@ class Recorder:
         budget: int | None = None,
         n_prompts: int = 256,
         split_seed: int = 0,
+        tokenizer: Any = None,
     ) -> None:
         from interp.measure.observe import needs_of
         from interp.tasks import task as named_task
@@ -83,11 +85,11 @@ class Recorder:
             "run": run, "family": family, "size": size, "setting": setting, "seed": seed, "budget": budget,
             "task": self.task.name,
         }  # fmt: skip
-        self.prompts = self.task.prompts(
-            n_prompts, rng=seeds.generator(seed, "prompts", self.task.name), seed=split_seed
-        )
-        self.splits = self.task.splits(split_seed)
+        self.n_prompts, self.split_seed, self.tokenizer = _whole("n_prompts", n_prompts), split_seed, tokenizer
+        if self.n_prompts < 1:
+            raise InputError(f"n_prompts is {n_prompts}; a measure needs at least one")
         self._check_resumed()
+        self._asked: tuple[Task, Prompts, Mapping[str, Batch]] | None = None
         self._failed: set[str] = set()
         self._model: Model | None = None
         self._previous: Observation | None = None
@@ -105,10 +107,11 @@ class Recorder:
 
         step = _whole("step", step)
         handle = self._handle(model)
+        task, prompts, splits = self._ask(handle)
         measures, failures = self._within_reach(handle)
         rng = seeds.generator(self.seed, "measures", step)
         beside = {"previous": self._previous, "initial": self._initial}
-        obs = observe(handle, self.task, self.prompts, self.splits, needs_of(measures), rng, **beside)
+        obs = observe(handle, task, prompts, splits, needs_of(measures), rng, **beside)
         rows, failed = measure(obs, measures)
         n_params = sum(parameter.numel() for parameter in obs.model.module.parameters())
         common = {**self.about, "step": step, "tokens": tokens, "n_params": n_params}
@@ -126,6 +129,24 @@ class Recorder:
         self._initial = self._initial or obs
         self._previous = obs
         return {row["measure"]: row["value"] for row in rows if not row["component"] and row["position"] is None}
+
+    @property
+    def prompts(self) -> Prompts:
+        """What the model is measured on, in its own tokens; known from its first step on."""
+        if self._asked is None:
+            raise InputError("the prompts are drawn in the tokens of the model, at its first step")
+        return self._asked[1]
+
+    def _ask(self, model: Model) -> tuple[Task, Prompts, Mapping[str, Batch]]:
+        """The skill as a sweep would ask this model: the task in its tokens, its prompts and its splits, drawn once."""
+        from interp.tasks import ask_of, draw_prompts, fit_task
+
+        if self._asked is None:
+            task = fit_task(self.task, model, tokenizer=self.tokenizer)
+            drawn = {"seed": self.seed, "split_seed": self.split_seed}
+            prompts = draw_prompts(task, self.n_prompts, **drawn)
+            self._asked = ask_of(task, self.n_prompts, **drawn), prompts, task.splits(self.split_seed)
+        return self._asked
 
     def _check_resumed(self) -> None:
         """Raises InputError if the folder holds this run under other facts: the table would contradict itself."""

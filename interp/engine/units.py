@@ -97,9 +97,9 @@ def task_of(spec: TaskSpec, ref: CheckpointRef) -> tuple[Task, int]:
     from interp.tasks import task
 
     trained = ref.manifest.get("task") or {}
-    own = trained.get("params", {}) if trained.get("name") == spec.name else {}
-    seed = trained.get("split_seed", 0) if trained.get("name") == spec.name else 0
-    return task(spec.name, **{**own, **spec.params}), int(seed)
+    if trained.get("name") not in (spec.name, spec.name.replace("-", "_")):
+        trained = {}
+    return task(spec.name, **{**trained.get("params", {}), **spec.params}), int(trained.get("split_seed", 0))
 
 
 def _runs(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> list[list[CheckpointRef]]:

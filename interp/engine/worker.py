@@ -162,18 +162,14 @@ def _needs(entry: Measure) -> Mapping[str, str]:
 
 
 def _task(spec: TaskSpec, ref: CheckpointRef, model: Model) -> tuple[Task, int]:
-    """The task and its split seed; under the model's own tokenizer, where it has one and the task has a text form.
+    """The task in the model's own tokens, and its split seed; made once for all checkpoints of a run, with its splits."""
+    from interp.tasks import fit_task
 
-    Made once for all checkpoints of a run, with its splits.
-    """
     described = json.dumps([spec.name, dict(spec.params), ref.manifest.get("task")], sort_keys=True, default=str)
     key = described, id(model.tokenizer), model.n_ctx
     if key not in _TASKS:
         task, split_seed = task_of(spec, ref)
-        if model.tokenizer is not None and "texts" in task.extras:
-            from interp.tasks._text import tokenized
-
-            task = tokenized(task, model.tokenizer, n_ctx=model.n_ctx)
+        task = fit_task(task, model)
         _TASKS[key] = replace(task, splits=cache(task.splits)), split_seed, model.tokenizer
     return _TASKS[key][:2]
 
@@ -184,28 +180,18 @@ _TASKS: dict[tuple[str, int, int], tuple[Task, int, Any]] = {}
 
 @cache
 def _prompts(task: Task, split_seed: int, n: int, seed: int) -> Prompts:
-    """The same prompts for every checkpoint of a run, drawn once; no more than the questions that the task lists."""
-    listed = task.extras.get("examples")
-    if isinstance(listed, tuple):
-        n = min(n, len(listed))
-    return task.prompts(n, rng=seeds.generator(seed, "prompts", task.name), seed=split_seed)
+    """The same prompts for every checkpoint of a run, drawn once."""
+    from interp.tasks import draw_prompts
+
+    return draw_prompts(task, n, seed=seed, split_seed=split_seed)
 
 
 @cache
 def _questions(task: Task, split_seed: int, n: int, seed: int) -> Task:
-    """A text task with the questions that are asked of every checkpoint of a run: at most n of those that it lists, or
-    n that it makes up."""
-    listed = task.extras.get("examples")
-    if listed is None:
-        return task
-    rng = seeds.generator(seed, "questions", task.name)
-    if callable(listed):
-        chosen = listed(n, rng=rng, seed=split_seed)
-    else:
-        import torch
+    """The task with the questions that every checkpoint of a run is asked, chosen once."""
+    from interp.tasks import ask_of
 
-        chosen = [listed[index] for index in sorted(torch.randperm(len(listed), generator=rng)[:n].tolist())]
-    return replace(task, extras={**task.extras, "examples": tuple(chosen)})
+    return ask_of(task, n, seed=seed, split_seed=split_seed)
 
 
 def _circuit(ref: CheckpointRef, spec: TaskSpec, experiment: Experiment, out: Path) -> Circuit:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def modulus(obs: Observation) -> int | None:
     """p, where the task adds or subtracts modulo p with the numbers as tokens 0 … p−1; else None."""
-    return obs.task.extras.get("p") if obs.task.name in ("modular_addition", "modular_subtraction") else None
+    return obs.task.structure.modulus if obs.task.name in ("modular_addition", "modular_subtraction") else None
 
 
 def basis(p: int) -> Float[Tensor, "wave number"]:

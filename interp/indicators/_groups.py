@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def by_group(obs: Observation, scores: Float[Tensor, "prompt"]) -> dict[str, Estimate | float]:
-    """The mean score of every group that `task.extras["groups"](tokens)` finds among the prompts, under the group's
+    """The mean score of every group that `task.structure.groups(tokens)` finds among the prompts, under the group's
     name and number (`subtask3`); {"": NaN} for tasks without groups."""
-    groups = obs.task.extras.get("groups")
+    groups = obs.task.structure.groups
     if groups is None:
         return {"": math.nan}
     return {

@@ -38,7 +38,7 @@ def scored_positions(obs: Observation, split: str) -> Bool[Tensor, "prompt pos"]
 def reference_kl(obs: Observation, name: str) -> Estimate:
     """KL(reference ‖ model), in nats, over the scored positions of the test split; NaN where the task has no such
     reference."""
-    references = obs.task.extras.get("references")
+    references = obs.task.structure.references
     if references is None:
         return Estimate(math.nan, math.nan, 0)
     scored = scored_positions(obs, "test")

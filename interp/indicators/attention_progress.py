@@ -1,5 +1,5 @@
 """Attention progress of every head (Gopalani & Hu 2025, arXiv 2506.13688): share of its attention that is on the
-positions that the task requires, mean over the queries that require some. `task.extras["required"](tokens)` says which
+positions that the task requires, mean over the queries that require some. `task.structure.required(tokens)` says which
 keys each query needs; NaN for tasks without it. Answers of several tokens are read on: the queries that predict the
 later ones count too, in a pass of its own over the prompts with the right answers behind them."""
 
@@ -19,7 +19,7 @@ DIMS, UNIT, ONLINE = ("layer", "head"), "attention", True
 
 def attention_progress(obs: Observation) -> Float[Tensor, "layer head"]:
     """In [0, 1]."""
-    required = obs.task.extras.get("required")
+    required = obs.task.structure.required
     if required is None:
         return torch.full((obs.model.n_layers, obs.model.n_heads), float("nan"))
     tokens, pattern = _with_answers(obs) if obs.answers.shape[1] > 1 else (obs.prompts.clean, obs["pattern"])

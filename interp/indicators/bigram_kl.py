@@ -1,6 +1,6 @@
 """Distance to the in-context bigram predictor, in nats (Edelman et al. 2024, arXiv 2402.11004): KL(reference ‖
 model), mean over the scored positions of the test split. The reference's predictions, which are Bayes-optimal, come
-from `task.extras["references"]`; NaN for tasks without them."""
+from `task.structure.references`; NaN for tasks without them."""
 
 from __future__ import annotations
 

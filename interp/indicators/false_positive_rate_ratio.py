@@ -16,7 +16,8 @@ DIMS, UNIT, ONLINE, KIND = ("component",), "ratio", True, "behaviour"
 def false_positive_rate_ratio(obs: Observation) -> dict[str, Estimate | float]:
     """At least 0, with the delta method's standard error; NaN where the reference group's rate is 0."""
     found = obs["asked.false_positive"]
-    if found is None:
+    text = obs.task.text
+    if found is None or text is None:
         return {"": math.nan}
-    asked = Answers(examples=obs.task.extras["examples"], scores={"false_positive": found}, n_tokens=0)
-    return {**false_positive_ratios(asked, obs.task.extras["protocol"])} or {"": math.nan}
+    asked = Answers(examples=obs.examples, scores={"false_positive": found}, n_tokens=0)
+    return {**false_positive_ratios(asked, text.protocol)} or {"": math.nan}

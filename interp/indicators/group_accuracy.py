@@ -1,6 +1,6 @@
 """Exact match of every group of prompts: share of the group's prompts whose greedy answer is right in every token.
 
-`task.extras["groups"](tokens)` sorts the prompts: by sub-task, depth, distance, … A skill of several sub-tasks is
+`task.structure.groups(tokens)` sorts the prompts: by sub-task, depth, distance, … A skill of several sub-tasks is
 learned in several jumps, which the mean over all prompts blurs (Michaud et al. 2023, arXiv 2303.13506).
 """
 

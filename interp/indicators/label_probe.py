@@ -2,7 +2,7 @@
 prompts and tested on the other, layer by layer: the mean over the variables of the balanced accuracy (mean of the
 shares right among true and among false cases; 1/2 is chance).
 
-`task.extras["labels"](tokens)` gives the variables as booleans, Bool[prompt, answer_len] each; every place of each
+`task.structure.labels(tokens)` gives the variables as booleans, Bool[prompt, answer_len] each; every place of each
 that is at least twice true and false in both halves counts. NaN for tasks without labels. The probe is a ridge
 regression on ±1 (Alain & Bengio 2016, arXiv 1610.01644).
 """
@@ -22,7 +22,7 @@ DIMS, UNIT, ONLINE = ("layer",), "share", True
 
 def label_probe(obs: Observation, *, ridge: float = 1e-2) -> Float[Tensor, "layer"]:
     """In [0, 1]. Which half a prompt is in depends on its tokens only, so that the prompts' order does not matter."""
-    labels = obs.task.extras.get("labels")
+    labels = obs.task.structure.labels
     nowhere = torch.full((obs.model.n_layers,), float("nan"))
     if labels is None:
         return nowhere

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from interp.models import Model, Sites
-    from interp.types import Batch, Prompts, Task
+    from interp.types import Batch, Example, Prompts, Task
 
 Measure = str | tuple[str, Mapping[str, Any]]
 """An indicator's name, or its name and parameters."""
@@ -127,6 +127,11 @@ class Observation:
     @property
     def has_mlp(self) -> bool:
         return self.model.sites is None or self.model.sites.mlp is not None
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """The questions that the model is asked."""
+        return () if self.task.text is None else self.task.text.examples
 
     def targets(self, split: str) -> Int[Tensor, "scored"]:
         """The tokens that `obs["train.logits"]` (or test) should predict, position by position."""
@@ -237,7 +242,7 @@ def _groups(obs: Observation, module: ModuleType) -> tuple[str, ...]:
     from interp.measure.questions import groups_of
 
     scored = [need for need in module.NEEDS if need.startswith(ASKED) and obs[need] is not None]
-    return ("", *groups_of(obs.task.extras["examples"])) if scored and not module.DIMS else ("",)
+    return ("", *groups_of(obs.examples)) if scored and not module.DIMS else ("",)
 
 
 def _named(entry: Measure) -> tuple[str, Mapping[str, Any]]:
@@ -302,7 +307,7 @@ def _of_group(obs: Observation, kept: dict[str, Any], group: str) -> dict[str, A
 
     if not group:
         return kept
-    here = in_group(obs.task.extras["examples"], group)
+    here = in_group(obs.examples, group)
     return {
         need: value[here] if need.startswith(ASKED) and value is not None else value for need, value in kept.items()
     }

@@ -67,11 +67,10 @@ def _ask(model: Model, task: Task | None, needs: Sequence[str], rng: Generator |
     """The scores of the questions that the task lists, and how many tokens they took."""
     from interp.measure.questions import ask
 
-    examples = () if task is None else task.extras.get("examples", ())
-    if task is None or callable(examples) or not examples:
+    text = None if task is None else task.text
+    if task is None or text is None or not text.examples:
         return {**dict.fromkeys(needs), f"{ASKED}n_tokens": 0}
-    extras = task.extras
-    answers = ask(model, examples, extras["tokenizer"], protocol=extras["protocol"], rng=rng)
+    answers = ask(model, text.examples, task.tokenizer, protocol=text.protocol, rng=rng)
     scores = {need: answers.scores.get(need.removeprefix(ASKED)) for need in needs}
     return {**scores, f"{ASKED}n_tokens": answers.n_tokens}
 

@@ -16,8 +16,8 @@ from interp.measure.continuations import generate, log_likelihoods
 from interp.measure.scoring import calibration_error, mean, option_brier, ratio, rmse, text_edit_distance
 from interp.models.running import evaluating
 from interp.seeds import generator
-from interp.tasks._text import Example, Protocol, encode_pair
-from interp.types import Estimate
+from interp.tasks._tokenizer import encode_pair
+from interp.types import Estimate, Example, Protocol
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -158,16 +158,16 @@ def evaluate_task(
         InputError: the task has no text form.
     """
     rng = rng or generator(0, "evaluate", task.name)
-    examples = task.extras.get("examples")
-    if examples is None and "texts" not in task.extras:
+    if task.text is None:
         raise InputError(f"task {task.name!r} has no text form")
-    if examples is None:
-        texts = task.extras["texts"](n, rng=rng)
+    examples: Sequence[Example] = task.text.examples
+    if task.text.questions is not None:
+        examples = task.text.questions(n, rng=rng)
+    elif not examples:
+        texts = task.text.texts(n, rng=rng)
         pairs = zip(texts.clean, texts.answer, strict=True)
         examples = [Example(prompt=prompt, targets=(answer,)) for prompt, answer in pairs]
-    elif callable(examples):
-        examples = examples(n, rng=rng)
-    return evaluate(model, examples, tokenizer, protocol=task.extras.get("protocol"), rng=rng)
+    return evaluate(model, examples, tokenizer, protocol=task.text.protocol, rng=rng)
 
 
 Scores = dict[str, float]

@@ -70,6 +70,8 @@ class Model:
         check_tokens(self, tokens, mask)
         if self.opaque:
             return self._first_argument(tokens, mask)
+        if mask is not None:  # masked places may hold any number, and the embedding needs a row for it
+            tokens = tokens.clamp(0, self.n_tokens - 1)
         inputs: dict[str, Tensor | bool] = {"input_ids": tokens.to(self.device)}
         if not self.is_native:
             inputs["use_cache"] = False
@@ -190,6 +192,18 @@ class Model:
         return out if out > 0 else self._size("d_vocab", "vocab_size")
 
     @property
+    def n_tokens(self) -> int:
+        """How many token ids the module reads, as its embedding is now; without bound for a module of one's own."""
+        if self.opaque:
+            return sys.maxsize
+        read = getattr(self.module, "get_input_embeddings", None)
+        embedding: Any = read() if callable(read) else None
+        if self.sites is not None:
+            embedding = self.module.get_submodule(self.sites.embed)
+        weight = getattr(embedding, "weight", None)
+        return self._size("d_vocab", "vocab_size") if weight is None else len(weight)
+
+    @property
     def n_ctx(self) -> int:
         """The longest sequence; without bound (`sys.maxsize`) where the architecture names none."""
         return self._size("n_ctx", "max_position_embeddings", "n_positions", default=lambda: sys.maxsize)
@@ -249,3 +263,12 @@ def check_tokens(model: Model, tokens: Any, mask: Any) -> None:
         raise InputError(
             f"expected a mask of the tokens' shape {tuple(tokens.shape)}, got {tuple(getattr(mask, 'shape', ()))}"
         )
+    check_vocabulary(tokens if mask is None else tokens.where(mask.to(tokens.device).bool(), 0), model.n_tokens)
+
+
+def check_vocabulary(tokens: Tensor, n: int, *, what: str = "token") -> None:
+    """Raises InputError unless all are token ids out of a vocabulary of n, the model's."""
+    if tokens.numel():
+        low, high = (int(extreme) for extreme in tokens.aminmax())
+        if low < 0 or high >= n:
+            raise InputError(f"there is no {what} {low if low < 0 else high} in this model's vocabulary of {n}")

@@ -17,8 +17,7 @@ import torch
 from interp.tasks import _check
 from interp.tasks._positions import fixed
 from interp.tasks._splits import drawn, enumerated, fill, held_out, sequences, share_held_out
-from interp.tasks._text import Texts
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task, TextForm, Texts
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -89,12 +88,10 @@ def task(op: Operation) -> Task:
         answer_len=op.answer_len,
         prompts=partial(prompts, op),
         **parts,
-        extras={
-            "labels": partial(labels, op),
-            "digit_prompts": partial(digit_prompts, op),
-            "required": partial(required, op),
-            "texts": partial(texts, op),
-        },
+        structure=Structure(
+            labels=partial(labels, op), digit_prompts=partial(digit_prompts, op), required=partial(required, op)
+        ),
+        text=TextForm(texts=partial(texts, op)),
     )
 
 

@@ -11,8 +11,9 @@ import torch
 
 from interp.errors import InputError
 from interp.seeds import generator
-from interp.tasks._text import CharTokenizer, Example, Protocol, Texts, text_task
-from interp.types import Task
+from interp.tasks._text import text_task
+from interp.tasks._tokenizer import CharTokenizer
+from interp.types import Example, Protocol, Task, TextForm, Texts
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -25,7 +26,8 @@ def examples_task(
     examples: Sequence[Example],
     train_fraction: float,
     protocol: Protocol,
-    extras: Mapping[str, Any] | None = None,
+    metrics: tuple[str, ...] = (),
+    title: str = "",
 ) -> Task:
     """A task of listed examples, its own vocabulary their characters.
 
@@ -63,14 +65,15 @@ def examples_task(
         chance=_chance(examples),
         tokenizer=CharTokenizer("".join(sorted(spoken | set(end)))),
         end=end,
-        extras={
-            "texts": texts,
-            "misaligned": "fit",
-            "max_bytes": longest,
-            "examples": tuple(examples),
-            "protocol": protocol,
-            **(extras or {}),
-        },
+        text=TextForm(
+            texts=texts,
+            misaligned="fit",
+            max_bytes=longest,
+            examples=tuple(examples),
+            protocol=protocol,
+            metrics=metrics,
+            title=title,
+        ),
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
+from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interp import plugins
 from interp.seeds import generator
@@ -27,9 +28,8 @@ def fingerprint(task: Task) -> str:
     digest = sha256()
     facts = [task.name, task.params, task.vocab, task.n_ctx, task.answer_len, task.chance, *sorted(_sources(task))]
     digest.update(json.dumps(facts, sort_keys=True, default=repr).encode())
-    listed = task.extras.get("examples")
-    if isinstance(listed, tuple):
-        digest.update(repr(listed).encode())
+    if task.text is not None:
+        digest.update(repr(task.text.examples).encode())
     prompts = task.prompts(N_SAMPLE, rng=generator(0, "fingerprint", task.name))
     for name in ("clean", "corrupt", "answer", "wrong", "position", "mask"):
         digest.update(f"{name} {_text(getattr(prompts, name))}\n".encode())
@@ -41,13 +41,18 @@ def fingerprint(task: Task) -> str:
 
 def _sources(task: Task) -> set[str]:
     """Digests of the files that define the task: the plug-in's own, and those its functions were written in."""
-    score = getattr(task.extras.get("protocol"), "score", None)
+    score = None if task.text is None else task.text.protocol.score
     given = (task.prompts, task.splits, task.batch, *([] if score is None else [score]))
-    functions = (getattr(function, "func", function) for function in given)
-    modules = {inspect.getmodule(inspect.unwrap(function)) for function in functions}
+    modules = {inspect.getmodule(_bare(function)) for function in given}
     if task.name in plugins.names("tasks"):
         modules.add(plugins.module("tasks", task.name))
     return {sha256(inspect.getsource(module).encode()).hexdigest() for module in modules if module is not None}
+
+
+def _bare(function: Any) -> Any:
+    """The function as it was written, without what is bound to it or looks at its arguments."""
+    inner = inspect.unwrap(function)
+    return _bare(inner.func) if isinstance(inner, partial) else inner
 
 
 def _text(value: Tensor | int | None) -> str:

@@ -7,7 +7,7 @@ written without the space before it. The text form for a pretrained tokenizer is
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,7 @@ import torch
 from interp.tasks import _check
 from interp.tasks._positions import fixed
 from interp.tasks._splits import drawn, fill, held_out, sequences
-from interp.tasks._text import Texts
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task, TextForm, Texts
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -65,9 +64,7 @@ def pick(chosen: Int[Tensor, "word"], n: int, rng: Generator) -> Int[Tensor, "pr
     return chosen[torch.randint(len(chosen), (n,), generator=rng)]
 
 
-def task(
-    wording: Wording, *, params: Mapping[str, Any], chance: float, extras: Mapping[str, Any] | None = None
-) -> Task:
+def task(wording: Wording, *, params: Mapping[str, Any], chance: float, structure: Structure | None = None) -> Task:
     """The task of a wording: one answer word after the template; a hash of the sentence deals it to training or
     test."""
     _check.fraction(wording.name, "test_fraction", wording.test_fraction)
@@ -81,12 +78,12 @@ def task(
         chance=chance,
         prompts=partial(prompts, wording),
         **drawn(partial(draw, wording), what=wording.name),
-        extras={
-            "texts": partial(texts, wording),
-            "required": lambda tokens: fixed(tokens, [(n_words - 1, [places[slot] for slot in wording.needs])]),
-            "positions": places,
-            **(extras or {}),
-        },
+        structure=replace(
+            structure or Structure(),
+            required=lambda tokens: fixed(tokens, [(n_words - 1, [places[slot] for slot in wording.needs])]),
+            positions=places,
+        ),
+        text=TextForm(texts=partial(texts, wording)),
     )
 
 

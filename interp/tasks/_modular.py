@@ -20,7 +20,7 @@ from interp.seeds import generator
 from interp.tasks import _check
 from interp.tasks._positions import fixed
 from interp.tasks._splits import select, sequences
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -76,7 +76,7 @@ def modular_task(
         prompts=prompts,
         splits=splits,
         batch=batch,
-        extras={"p": p, "required": lambda tokens: fixed(tokens, [(2, (0, 1))])},
+        structure=Structure(modulus=p, required=lambda tokens: fixed(tokens, [(2, (0, 1))])),
     )
 
 

@@ -1,4 +1,4 @@
-"""Which earlier positions a query has to read: Bool[prompt, query, key], as `task.extras["required"](tokens)` gives
+"""Which earlier positions a query has to read: Bool[prompt, query, key], as `task.structure.required(tokens)` gives
 it."""
 
 from __future__ import annotations

@@ -25,8 +25,8 @@ def addition(*, n_digits: int = 3, base: int = 10, order: str = "plain", test_fr
         test_fraction: share of the unordered pairs of operands that are kept for testing.
 
     The corrupt prompt differs in one digit of one operand and has an answer with another first digit (in the plain
-    order, the digits that decide the overflow); `extras["digit_prompts"](n, digit=, rng=)` asks for one later digit
-    instead. extras["labels"](tokens): Bool[prompt, answer_len] each: base (no carry comes in), make_carry (the digits
+    order, the digits that decide the overflow); `structure.digit_prompts(n, digit=, rng=)` asks for one later digit
+    instead. structure.labels(tokens): Bool[prompt, answer_len] each: base (no carry comes in), make_carry (the digits
     of this place sum to base or more), sum_9 (to base − 1), use_carry (a carry made one place below comes in),
     use_sum_9 (a carry comes in that the place below only passed on). Chance is base^−n_digits: the likeliest sum is
     base^n_digits − 1.

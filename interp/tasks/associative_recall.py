@@ -12,7 +12,7 @@ import torch
 from interp.tasks import _check
 from interp.tasks._positions import after_earlier_occurrences
 from interp.tasks._splits import drawn
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -71,5 +71,5 @@ def associative_recall(*, n_keys: int = 16, n_values: int = 16, n_pairs: int = 8
         chance=1 / n_values,
         prompts=prompts,
         **drawn(draw, what=name),
-        extras={"required": after_earlier_occurrences},
+        structure=Structure(required=after_earlier_occurrences, any_tokens=True),
     )

@@ -26,8 +26,7 @@ from interp.errors import InputError, nearest
 from interp.seeds import generator
 from interp.tasks import _check
 from interp.tasks._examples import best_answer, examples_task
-from interp.tasks._text import Example, Protocol
-from interp.types import Task
+from interp.types import Example, Protocol, Task
 
 DEFAULTS: Mapping[str, Any] = {
     "task_prefix": "",
@@ -52,7 +51,7 @@ def bigbench(*, path: str, shots: int = 0, seed: int = 0, train_fraction: float 
         seed: of the choice of these examples, and of the order in which the options are shown.
         train_fraction: share of the examples that may be learned from.
 
-    extras["metrics"]: the metrics that the file names. Of several targets each counts as right.
+    text.metrics: the metrics that the file names. Of several targets each counts as right.
 
     Raises:
         InputError: the file, or a field of it, is not as the schema says; the message names both.
@@ -78,7 +77,8 @@ def bigbench(*, path: str, shots: int = 0, seed: int = 0, train_fraction: float 
         examples=examples,
         train_fraction=train_fraction,
         protocol=Protocol(stop=(stop,) if stop else (), pattern=_pattern(pattern, path), max_new_tokens=64),
-        extras={"metrics": _metrics(data, path), "title": data.get("name", Path(path).parent.name)},
+        metrics=_metrics(data, path),
+        title=str(data.get("name", Path(path).parent.name)),
     )
 
 

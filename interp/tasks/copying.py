@@ -12,7 +12,7 @@ import torch
 from interp.tasks import _check
 from interp.tasks._positions import fixed
 from interp.tasks._splits import drawn, sequences
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -54,5 +54,5 @@ def copying(*, vocab_size: int = 32, length: int = 8) -> Task:
         answer_len=length,
         prompts=prompts,
         **drawn(draw, what="copying"),
-        extras={"required": required},
+        structure=Structure(required=required),
     )

@@ -12,7 +12,7 @@ import torch
 
 from interp.tasks import _check
 from interp.tasks._splits import drawn, fill
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -27,7 +27,7 @@ def dyck(*, n_kinds: int = 3, n_pairs: int = 16) -> Task:
 
     A position is scored where the next bracket closes: its kind is then certain. Prompts are the first tokens of such
     words, a fixed odd number of them, before a bracket that closes; the corrupt one has another kind of bracket where
-    that pair opens. extras["groups"](tokens): depth and distance (to the opening bracket) of the bracket that a
+    that pair opens. structure.groups(tokens): depth and distance (to the opening bracket) of the bracket that a
     prompt asks for. Chance is 1 / n_kinds.
     """
     _check.whole("dyck", "n_kinds", n_kinds, low=2, high=26)
@@ -69,7 +69,7 @@ def dyck(*, n_kinds: int = 3, n_pairs: int = 16) -> Task:
         chance=1 / n_kinds,
         prompts=prompts,
         **drawn(draw, what="dyck"),
-        extras={"groups": groups, "required": lambda tokens: _open_at(tokens < n_kinds)},
+        structure=Structure(groups=groups, required=lambda tokens: _open_at(tokens < n_kinds)),
     )
 
 

@@ -16,8 +16,7 @@ from interp import plugins
 from interp.errors import InputError, nearest
 from interp.tasks import _check
 from interp.tasks._examples import examples_task
-from interp.tasks._text import Example, Protocol
-from interp.types import Task
+from interp.types import Example, Protocol, Task
 
 Row = Mapping[str, Any]
 

@@ -13,8 +13,9 @@ import torch
 
 from interp.tasks import _check
 from interp.tasks._splits import fill, held_out
-from interp.tasks._text import CharTokenizer, Example, Protocol, Texts, text_task
-from interp.types import Task
+from interp.tasks._text import text_task
+from interp.tasks._tokenizer import CharTokenizer
+from interp.types import Example, Protocol, Task, TextForm, Texts
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -35,7 +36,7 @@ def gpt3_arithmetic(*, operation: str = "+", n_digits: int = 2, shots: int = 0, 
         test_fraction: share of the questions that are kept for testing.
 
     The corrupt prompt has one other number, with as many digits, and another answer. The task's own vocabulary is
-    characters; `extras["texts"]` and `extras["examples"](n, rng=)` serve pretrained tokenizers. Chance is that of the
+    characters; `text.texts` and `text.questions(n, rng=)` serve pretrained tokenizers. Chance is that of the
     commonest answer.
     """
     name = "gpt3_arithmetic"
@@ -92,12 +93,12 @@ def gpt3_arithmetic(*, operation: str = "+", n_digits: int = 2, shots: int = 0, 
         chance=_chance(operation, 10**n_digits),
         tokenizer=CharTokenizer(ALPHABET),
         end="\n",
-        extras={
-            "texts": texts,
-            "examples": examples,
-            "max_bytes": (shots + 1) * longest + 2 * shots,
-            "protocol": Protocol(stop=("\n",), max_new_tokens=16),
-        },
+        text=TextForm(
+            texts=texts,
+            questions=examples,
+            max_bytes=(shots + 1) * longest + 2 * shots,
+            protocol=Protocol(stop=("\n",), max_new_tokens=16),
+        ),
     )
 
 

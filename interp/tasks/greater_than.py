@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from interp.tasks._language import Slots, Wording, ids, pick, task, vocabulary, words
-from interp.types import Task
+from interp.types import Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -32,7 +32,7 @@ def greater_than(*, test_fraction: float = 0.1) -> Task:
 
     The corrupt prompt begins with the year XX01, as in the paper: then `wrong`, uniform over 02 … the clean year, is
         right too.
-    Every later year is as good: `extras["valid"](tokens)`, Bool[prompt, vocab], serves the paper's measure, the
+    Every later year is as good: `structure.valid(tokens)`, Bool[prompt, vocab], serves the paper's measure, the
     probability of all valid years minus that of all others. A perfect model that answers with its likeliest year
     matches `answer` by chance only.
     test_fraction: share of the sentences kept for testing. Chance is H(97) / 97 = .053, that of always saying 99.
@@ -64,6 +64,6 @@ def greater_than(*, test_fraction: float = 0.1) -> Task:
     )
     n_years = LAST - FIRST + 1
     chance = sum(1 / later for later in range(1, n_years + 1)) / n_years
-    made = task(wording, params={"test_fraction": test_fraction}, chance=chance, extras={"valid": valid})
-    places = made.extras["positions"]
+    made = task(wording, params={"test_fraction": test_fraction}, chance=chance, structure=Structure(valid=valid))
+    places = made.structure.positions
     return made

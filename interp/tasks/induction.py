@@ -14,8 +14,7 @@ from interp.tasks import _check
 from interp.tasks._language import words
 from interp.tasks._positions import after_earlier_occurrences
 from interp.tasks._splits import drawn
-from interp.tasks._text import Texts
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task, TextForm, Texts
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -83,5 +82,6 @@ def induction(*, vocab_size: int = 64, length: int = 48, min_period: int = 8, ma
         chance=1 / vocab_size,
         prompts=prompts,
         **drawn(draw, what="induction"),
-        extras={"required": after_earlier_occurrences, **({"texts": texts} if vocab_size <= len(WORDS) else {})},
+        structure=Structure(required=after_earlier_occurrences, any_tokens=True),
+        text=TextForm(texts=texts) if vocab_size <= len(WORDS) else None,
     )

@@ -14,7 +14,7 @@ import torch
 
 from interp.tasks import _check
 from interp.tasks._splits import drawn, fill
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -30,7 +30,7 @@ def linear_regression(*, n_points: int = 8, dim: int = 1, x_max: int = 8, w_max:
     n_outputs bins.
     Prompts are those whose examples settle the answer: every slope that fits them gives it. The corrupt prompt has
     the same x tokens and the y tokens of another slope, with another answer. Chance is the share of the commonest bin.
-    extras["references"](tokens): predictions Float[prompt, pos, vocab], "prior" (no examples) and "bayes" (all slopes
+    structure.references(tokens): predictions Float[prompt, pos, vocab], "prior" (no examples) and "bayes" (all slopes
     that fit).
     """
     name = "linear_regression"
@@ -108,5 +108,5 @@ def linear_regression(*, n_points: int = 8, dim: int = 1, x_max: int = 8, w_max:
         chance=int(counts.max()) / int(counts.sum()),
         prompts=prompts,
         **drawn(draw, what=name),
-        extras={"references": references},
+        structure=Structure(references=references),
     )

@@ -7,6 +7,7 @@ is exactly Bayes-optimal.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn.functional import one_hot
 from interp.tasks import _check
 from interp.tasks._positions import after_earlier_occurrences
 from interp.tasks._splits import drawn, fill
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -33,7 +34,7 @@ def markov(*, n_states: int = 3, length: int = 100, alpha: float = 1.0) -> Task:
     prompt has another last state, with another answer: state frequencies are as good as equal, and only a bigram
     predictor tells them apart.
 
-    extras["references"](tokens) gives the "uniform", "unigram" and "bigram" predictions, Float[prompt, pos, vocab]
+    structure.references(tokens) gives the "uniform", "unigram" and "bigram" predictions, Float[prompt, pos, vocab]
     each.
     """
     _check.whole("markov", "n_states", n_states, low=2)
@@ -68,10 +69,11 @@ def markov(*, n_states: int = 3, length: int = 100, alpha: float = 1.0) -> Task:
         chance=1 / n_states,
         prompts=prompts,
         **drawn(draw, what="markov", n_sample=N_SAMPLE),
-        extras={
-            "references": lambda tokens: references(tokens, n_states=n_states, alpha=alpha),
-            "required": after_earlier_occurrences,
-        },
+        structure=Structure(
+            references=partial(references, n_states=n_states, alpha=alpha),
+            required=after_earlier_occurrences,
+            any_tokens=True,
+        ),
     )
 
 

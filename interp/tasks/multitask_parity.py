@@ -16,7 +16,7 @@ from interp.seeds import derive
 from interp.tasks import _check
 from interp.tasks._parity import draw_bits, flip_one, parity, secret_subsets
 from interp.tasks._splits import drawn, sequences
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -34,9 +34,9 @@ def multitask_parity(
 ) -> Task:
     """Sub-task i (from 0) has frequency proportional to (i + 1)^−exponent; the sequence is its token, the bits and "=".
 
-    secret: the seed of the choice of the subsets, all different, which are `extras["subsets"]`. test_fraction: share
+    secret: the seed of the choice of the subsets, all different, which are `structure.subsets`. test_fraction: share
     of each sub-task's inputs kept for testing. The corrupt prompt flips one bit of the sub-task's subset. Chance is 1/2.
-    extras["groups"](tokens): {"subtask": Int[prompt]}; extras["frequencies"]; `extras["subtask_prompts"](n, subtask=,
+    structure.groups(tokens): {"subtask": Int[prompt]}; structure.frequencies; `structure.subtask_prompts(n, subtask=,
     rng=)` gives prompts of one sub-task, the ordinary ones mix them at their frequencies.
     """
     name = "multitask_parity"
@@ -100,11 +100,11 @@ def multitask_parity(
         chance=0.5,
         prompts=partial(subtask_prompts, subtask=None),
         **drawn(draw, what=name),
-        extras={
-            "groups": lambda tokens: {"subtask": tokens[:, 0] - 3},
-            "required": required,
-            "subsets": tuple(tuple(subset) for subset in subsets.tolist()),
-            "frequencies": tuple(frequencies.tolist()),
-            "subtask_prompts": subtask_prompts,
-        },
+        structure=Structure(
+            groups=lambda tokens: {"subtask": tokens[:, 0] - 3},
+            required=required,
+            subsets=tuple(tuple(subset) for subset in subsets.tolist()),
+            frequencies=tuple(frequencies.tolist()),
+            subtask_prompts=subtask_prompts,
+        ),
     )

@@ -13,7 +13,7 @@ from interp.tasks import _check
 from interp.tasks._parity import ENUMERABLE, draw_bits, every_input, flip_one, listed_test, parity, secret_subsets
 from interp.tasks._positions import fixed
 from interp.tasks._splits import drawn, enumerated, sequences
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def sparse_parity(*, n_bits: int = 20, subset_size: int = 3, secret: int = 0, test_fraction: float = 0.1) -> Task:
     """Uniform bits; tokens 0 and 1 are the bits and 2 is "=".
 
-    secret: the seed of the choice of the subset, which is `extras["subset"]`. test_fraction: share of the inputs kept
+    secret: the seed of the choice of the subset, which is `structure.subsets[0]`. test_fraction: share of the inputs kept
     for testing. The corrupt prompt flips one bit of the subset. Chance is 1/2.
     """
     name = "sparse_parity"
@@ -67,5 +67,5 @@ def sparse_parity(*, n_bits: int = 20, subset_size: int = 3, secret: int = 0, te
         chance=0.5,
         prompts=prompts,
         **parts,
-        extras={"required": required, "subset": tuple(subset[0].tolist())},
+        structure=Structure(required=required, subsets=(tuple(subset[0].tolist()),)),
     )

@@ -12,7 +12,7 @@ import torch
 from interp.errors import InputError
 from interp.tasks import _check
 from interp.tasks._language import Slots, Wording, ids, pick, task, vocabulary, words
-from interp.types import Task
+from interp.types import Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Int
@@ -28,7 +28,7 @@ def subject_verb_agreement(*, n_attractors: int = 1, same_noun: bool = True, tes
 
     The corrupt prompt has the same subject in the other number or, unless `same_noun`, any subject in the other
     number: under tokenizers that write plurals with one token more, only those pairs have equal lengths.
-    extras["groups"](tokens): {"n_against": how many of the other nouns have the other number than the subject}.
+    structure.groups(tokens): {"n_against": how many of the other nouns have the other number than the subject}.
     test_fraction: share of the sentences kept for testing. Chance is 1/2.
     """
     _check.whole("subject_verb_agreement", "n_attractors", n_attractors, low=0, high=3)
@@ -63,4 +63,4 @@ def subject_verb_agreement(*, n_attractors: int = 1, same_noun: bool = True, tes
         needs=("subject",),
     )
     params = {"n_attractors": n_attractors, "same_noun": same_noun, "test_fraction": test_fraction}
-    return task(wording, params=params, chance=0.5, extras={"groups": groups})
+    return task(wording, params=params, chance=0.5, structure=Structure(groups=groups))

@@ -26,8 +26,8 @@ def subtraction(*, n_digits: int = 3, base: int = 10, order: str = "plain", test
         test_fraction: share of the pairs that are kept for testing.
 
     The corrupt prompt differs in one digit of one operand and has an answer with another first digit;
-    `extras["digit_prompts"](n, digit=, rng=)` asks for one later digit instead.
-    extras["labels"](tokens): Bool[prompt, answer_len] each: base (no borrow comes in), make_borrow (the digit of a is
+    `structure.digit_prompts(n, digit=, rng=)` asks for one later digit instead.
+    structure.labels(tokens): Bool[prompt, answer_len] each: base (no borrow comes in), make_borrow (the digit of a is
     the smaller one), equal (the digits are equal), use_borrow (a borrow made one place below comes in), use_equal
     (one that the place below only passed on). Chance is 2 / (base^n_digits + 1): the likeliest difference is 0.
     """

@@ -13,7 +13,7 @@ import torch
 from interp.tasks import _check
 from interp.tasks._positions import fixed
 from interp.tasks._splits import drawn, sequences
-from interp.types import Batch, Prompts, Task
+from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -24,7 +24,7 @@ def window_sum(*, p: int = 17, length: int = 16, window: int = 2) -> Task:
     """`length` numbers below p, token p as separator, an answer of `length` numbers.
 
     The corrupt prompt adds the same number to every input, one for which every sum changes (1 does: window < p).
-    extras["required"](tokens): each output's window, on which the *attention progress* of the paper is measured.
+    structure.required(tokens): each output's window, on which the *attention progress* of the paper is measured.
     Chance is p^−length: inputs and sums determine each other.
     """
     _check.whole("window_sum", "p", p, low=2)
@@ -63,5 +63,5 @@ def window_sum(*, p: int = 17, length: int = 16, window: int = 2) -> Task:
         answer_len=length,
         prompts=prompts,
         **drawn(draw, what="window_sum"),
-        extras={"required": required},
+        structure=Structure(required=required),
     )
