@@ -16,7 +16,7 @@ from typing import Any
 
 from interp.errors import InputError, nearest, unknown
 
-_NOUN = {"tasks": "task", "indicators": "measure", "circuits": "circuit method"}
+_NOUN = {"tasks": "task", "indicators": "measure", "circuits": "circuit method", "jumps.detectors": "detector"}
 _BESIDE = {
     "indicators": ("measure/*.py",),
     "circuits": ("measure/metrics.py",),

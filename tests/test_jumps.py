@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from interp.jumps import find_jumps, onset
-from interp.jumps._atoms import dictionary, make_atoms, pursue, sigmoid, whiten
-from interp.jumps._curve import log_axis, make_curve
-from interp.jumps._fit import empty, gains, solve, worth
-from interp.jumps._limits import Limits
-from interp.jumps._null import autoregressive, dependence, leaps, p_value
-from interp.jumps._spikes import find_spikes
-from interp.jumps.pursuit import pursuit
+from interp.jumps.curve import log_axis, make_curve
+from interp.jumps.detectors._atoms import dictionary, make_atoms, pursue, sigmoid, whiten
+from interp.jumps.detectors._fit import empty, gains, solve, worth
+from interp.jumps.detectors.sigmoid_fit import sigmoid_fit
+from interp.jumps.null import autoregressive, dependence, leaps, p_value
+from interp.jumps.spikes import find_spikes
+from interp.jumps.verdict import Limits
 
 GRIDS = {
     "log": lambda m: np.unique(np.geomspace(8, 20000, m).round()),
@@ -70,7 +70,7 @@ def kinds_of(kind, grid, rho, n, repeats, seed, spike=False):
         if spike:
             at = int(rng.integers(2, len(values) - 2))
             values[at] += 0.5 if values[at] < 0.5 else -0.5
-        yield steps, middle, pursuit(make_curve(steps, values, measure="accuracy", n=n), Limits()).rises
+        yield steps, middle, sigmoid_fit(make_curve(steps, values, measure="accuracy", n=n), Limits()).rises
 
 
 SOME = pytest.param(12, id="some")
@@ -163,7 +163,7 @@ def test_the_band_of_the_midpoint_holds_it_whatever_the_shape(n, repeats):
         for _ in range(repeats):
             steps, p, middle = shaped(name, rng)
             curve = make_curve(steps, rng.binomial(n, p) / n, measure="accuracy", n=n)
-            found = pursuit(curve, Limits()).rises
+            found = sigmoid_fit(curve, Limits()).rises
             rise = min(found, key=lambda rise: abs(rise.midpoint - middle))
             held.append(rise.low <= middle <= rise.high)
             bands.append((rise.high - rise.low) / (curve.x[1] - curve.x[0]))
@@ -181,7 +181,9 @@ def test_a_rise_that_starts_steeply_and_takes_long_is_gradual():
     for seed in range(24):
         rng = np.random.default_rng([11, seed])
         share = 1 - np.exp(-((np.maximum(steps - 256, 0) / 10 ** rng.uniform(3, 3.6)) ** rng.uniform(0.35, 0.6)))
-        rises = pursuit(make_curve(steps, rng.binomial(500, 0.7 * share) / 500, measure="accuracy", n=500), Limits())
+        rises = sigmoid_fit(
+            make_curve(steps, rng.binomial(500, 0.7 * share) / 500, measure="accuracy", n=500), Limits()
+        )
         wrong += any(rise.kind == "abrupt" for rise in rises.rises)
     assert wrong <= 2
 
@@ -194,7 +196,7 @@ def test_a_step_is_told_from_a_series_that_wanders():
         at = int(rng.integers(3, 40))
         noise = 0.05 * autoregressive(1, 50, 0.9, rng)[0]
         values = 0.1 + 0.65 * (np.arange(50) >= at) + noise
-        rises = pursuit(make_curve(np.arange(50) * 500.0, values), Limits()).rises
+        rises = sigmoid_fit(make_curve(np.arange(50) * 500.0, values), Limits()).rises
         places = [(rise.before, rise.after) for rise in rises if rise.kind == "abrupt"]
         assert (at - 1, at) in places, seed
         extra += len(places) - 1
@@ -218,7 +220,7 @@ def test_a_fall_that_no_checkpoint_shows_is_none():
         rng = np.random.default_rng([14, seed])
         p = np.where(steps < 10**3.4, 0.02, 0.02 + 0.8 * (np.log10(steps) - 3.4) / 0.6)
         values = rng.binomial(500, p) / 500
-        rises = pursuit(make_curve(steps, values, measure="exact_match", n=500), Limits()).rises
+        rises = sigmoid_fit(make_curve(steps, values, measure="exact_match", n=500), Limits()).rises
         assert all(rise.magnitude > 0 for rise in rises), seed
 
 

@@ -8,10 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from interp.jumps import onset
-from interp.jumps._breakthroughness import breakthroughness, improvement, linearity, shapes
-from interp.jumps._curve import make_curve
-from interp.jumps._models import PARAMETERS, best_model, compare_models
-from interp.jumps._null import autoregressive
+from interp.jumps.about.breakthroughness import breakthroughness, improvement, linearity, shapes
+from interp.jumps.about.forms import PARAMETERS, best_model, compare_models
+from interp.jumps.curve import make_curve
+from interp.jumps.null import autoregressive
 
 CURVES = st.lists(st.integers(-50, 50), min_size=3, max_size=20).map(np.array)
 

@@ -10,10 +10,9 @@ import pytest
 
 from interp import InputError
 from interp.jumps import Jump, find_jumps, format_jumps, jumps_json, onset
-from interp.jumps._curve import Curve
-from interp.jumps._limits import Limits
-from interp.jumps._null import autoregressive
-from interp.jumps.pursuit import Verdict
+from interp.jumps.curve import Curve
+from interp.jumps.null import autoregressive
+from interp.jumps.verdict import Limits, Verdict
 from interp.table import CURVE
 
 STEPS = np.unique(np.geomspace(10, 30000, 50).round())
@@ -275,8 +274,8 @@ def steepest(judged: Curve, limits: Limits) -> Verdict:
 def test_another_detector_is_one_function():
     (jump,) = find_jumps(curve(sigmoid(X, 2.5, 0.1)), detector=f"{__name__}:steepest")
     assert (jump.kind, jump.p_value) == ("none", 0.25)
-    with pytest.raises(InputError, match="did you mean 'pursuit'"):
-        find_jumps(curve(sigmoid(X, 2.5, 0.1)), detector="pursiut")
+    with pytest.raises(InputError, match="did you mean 'sigmoid_fit'"):
+        find_jumps(curve(sigmoid(X, 2.5, 0.1)), detector="sigmoid_fti")
 
 
 def test_onset_is_the_first_change():

@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 
 from interp.jumps import find_jumps
-from interp.jumps._curve import log_axis, make_curve
-from interp.jumps._limits import Limits
-from interp.jumps._null import autoregressive
-from interp.jumps.pursuit import pursuit
+from interp.jumps.curve import log_axis, make_curve
+from interp.jumps.detectors.sigmoid_fit import sigmoid_fit
+from interp.jumps.null import autoregressive
+from interp.jumps.verdict import Limits
 
 NOISES = ((100, 0.0), (400, 0.0), (400, 0.5), (400, 0.9))
 KINDS = ("abrupt", "flat", "spiked", "gradual", "gradual + spike")
@@ -80,7 +80,7 @@ SETTINGS = ((0.001, 0.0), (0.01, 0.0), (0.05, 0.0), (0.2, 0.0), (0.05, -10.0), (
 
 def is_abrupt(steps: np.ndarray, scores: np.ndarray, n: int, limits: Limits) -> bool:
     """Whether the detector calls a curve abrupt."""
-    verdict = pursuit(make_curve(steps, scores, measure="accuracy", n=n), limits)
+    verdict = sigmoid_fit(make_curve(steps, scores, measure="accuracy", n=n), limits)
     return any(rise.kind == "abrupt" for rise in verdict.rises)
 
 
@@ -106,7 +106,7 @@ def steps_and_bands(repeats: int, seed: int) -> pd.DataFrame:
     for n, rho in NOISES:
         inside, band, found = 0, 0, 0
         for steps, y, middle in curves("abrupt", n, rho, repeats, np.random.default_rng([seed, n, round(10 * rho)])):
-            rises = pursuit(make_curve(steps, y, measure="accuracy", n=n), Limits()).rises
+            rises = sigmoid_fit(make_curve(steps, y, measure="accuracy", n=n), Limits()).rises
             abrupt = [rise for rise in rises if rise.kind == "abrupt"]
             if not abrupt:
                 continue
@@ -162,10 +162,10 @@ def costs(seed: int) -> pd.DataFrame:
         for name, rise in (("flat", 0.0), ("jump", 0.6)):
             rng = np.random.default_rng(seed)
             y = 0.2 + rise * sigmoid(log_axis(steps), 3, 0.2) + 0.03 * rng.standard_normal((12, len(steps)))
-            pursuit(make_curve(steps, y[0], measure="accuracy"), Limits())
+            sigmoid_fit(make_curve(steps, y[0], measure="accuracy"), Limits())
             start = time.process_time()
             for values in y:
-                pursuit(make_curve(steps, values, measure="accuracy"), Limits())
+                sigmoid_fit(make_curve(steps, values, measure="accuracy"), Limits())
             row[name] = 1000 * (time.process_time() - start) / len(y)
         rows.append(row)
     return pd.DataFrame(rows).set_index("checkpoints")

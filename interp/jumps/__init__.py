@@ -1,9 +1,9 @@
 """Curve to jumps: when does a behaviour change, how wide is the change, and is it real?
 
-One detector a file (`pursuit` is the default); `find_jumps` judges every curve of a table, `onset` a single one.
+One detector a file (`sigmoid_fit` is the default); `find_jumps` judges every curve of a table, `onset` a single one.
 """
 
-from interp.jumps._find import find_jumps, onset
-from interp.jumps._record import Jump, format_jumps, jumps_json
+from interp.jumps.find import find_jumps, onset
+from interp.jumps.record import Jump, format_jumps, jumps_json
 
 __all__ = ["Jump", "find_jumps", "format_jumps", "jumps_json", "onset"]

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from interp.jumps._curve import make_curve
-from interp.jumps._limits import Limits
+from interp.jumps.curve import make_curve
+from interp.jumps.verdict import Limits
 from interp.leads.features import tick
 from interp.plugins import load
 
@@ -28,7 +28,7 @@ class Event:
 
 
 def first_event(
-    rows: pd.DataFrame, *, measure: str, min_magnitude: float, span: float | None = None, detector: str = "pursuit"
+    rows: pd.DataFrame, *, measure: str, min_magnitude: float, span: float | None = None, detector: str = "sigmoid_fit"
 ) -> Event:
     """The first completed upward jump, abrupt or gradual, of at least `min_magnitude` of the measure's range, in the
     rows of one curve of the contract's table.
@@ -41,7 +41,7 @@ def first_event(
     curve = make_curve(
         rows["step"].to_numpy(float), rows["value"].to_numpy(float), measure=measure, span=span, **columns
     )
-    found = load("jumps", detector)(curve, Limits(min_magnitude=min_magnitude))
+    found = load("jumps.detectors", detector)(curve, Limits(min_magnitude=min_magnitude))
     if found.reason is not None:
         return Event(reason=found.reason)
     up = [rise for rise in found.rises if rise.kind in ("abrupt", "gradual") and rise.magnitude > 0]

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from interp.errors import InputError, nearest
-from interp.jumps._curve import default_range
+from interp.jumps.curve import default_range
 from interp.leads.events import first_event, under_way
 from interp.leads.features import FEATURES, features, tick
 from interp.leads.spec import Spec

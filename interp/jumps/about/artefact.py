@@ -15,11 +15,10 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from interp.jumps._curve import Curve, base_name, select
-from interp.jumps._limits import Limits
-from interp.jumps._record import Jump
-from interp.jumps._rise import Rise
-from interp.jumps.pursuit import FEWEST, Verdict
+from interp.jumps.curve import Curve, base_name, select
+from interp.jumps.detectors.sigmoid_fit import FEWEST
+from interp.jumps.record import Jump
+from interp.jumps.verdict import Limits, Rise, Verdict
 
 _CONTINUOUS = ("log_prob", "answer_log_prob", "ppl", "perplexity", "test_loss", "loss", "brier", "logit_diff")
 COMPANIONS: dict[str, tuple[str, ...]] = {

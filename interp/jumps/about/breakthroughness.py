@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from interp.jumps._null import autoregressive
+from interp.jumps.null import autoregressive
 
 NULL_SERIES = 1000
 SUBSETS = 200

@@ -23,8 +23,8 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.optimize import least_squares
 
-from interp.jumps._atoms import sigmoid, whiten
-from interp.jumps._curve import RESOLUTION, Curve
+from interp.jumps.curve import RESOLUTION, Curve
+from interp.jumps.detectors._atoms import sigmoid, whiten
 
 PARAMETERS = {"flat": 1, "sigmoid": 4, "power law": 3, "broken power law": 6, "piecewise": 6}
 MOST_KNOTS = 24

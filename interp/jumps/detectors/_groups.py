@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from interp.jumps._atoms import gap_at, sigmoid
-from interp.jumps._curve import Curve
-from interp.jumps._fit import Fit, evidence, term_price, without
-from interp.jumps._limits import Limits
-from interp.jumps._shapes import SHAPES, profile
+from interp.jumps.curve import Curve
+from interp.jumps.detectors._atoms import gap_at, sigmoid
+from interp.jumps.detectors._fit import Fit, evidence, term_price, without
+from interp.jumps.detectors._shapes import SHAPES, profile
+from interp.jumps.verdict import Limits
 
 CONTRAST = 5.0
 BETWEEN = 41

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from interp.jumps._atoms import dictionary, pursue
+from interp.jumps.detectors._atoms import dictionary, pursue
 
 COEFFICIENTS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92, 0.97)
 SERIES = 320

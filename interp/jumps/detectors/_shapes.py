@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from interp.jumps._atoms import Atoms, whiten
-from interp.jumps._fit import Fit, gains
+from interp.jumps.detectors._atoms import Atoms, whiten
+from interp.jumps.detectors._fit import Fit, gains
 
 ZOOMS, FINER, PLACES = 2, 7, 2401
 

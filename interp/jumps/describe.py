@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from interp.jumps._breakthroughness import shapes
-from interp.jumps._curve import Curve, select, standardise
-from interp.jumps._models import best_model, compare_models
-from interp.jumps._record import Jump
-from interp.jumps._rise import Rise
-from interp.jumps.pursuit import Verdict
+from interp.jumps.about.breakthroughness import shapes
+from interp.jumps.about.forms import best_model, compare_models
+from interp.jumps.curve import Curve, select, standardise
+from interp.jumps.record import Jump
+from interp.jumps.verdict import Rise, Verdict
 
 _PLACES = (
     *("step_before", "step_after", "midpoint", "midpoint_low", "midpoint_high", "width_decades"),

@@ -6,39 +6,37 @@ changes at all. A narrow rise has to beat the best description by wide ones befo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from interp.jumps._atoms import Atoms, dictionary, lag_one, pursue
-from interp.jumps._curve import RESOLUTION, Curve, select, standardise
-from interp.jumps._fit import Fit, empty, evidence, grow, part, polish, settle, tame, term_price, without, worth
-from interp.jumps._limits import Limits
-from interp.jumps._null import dependence, leaps, max_terms, p_value
-from interp.jumps._rise import Rise, as_rise, rises
-from interp.jumps._spikes import THRESHOLD, Spike, find_spikes, merged, most_spikes, spiked
+from interp.jumps.curve import RESOLUTION, Curve, select, standardise
+from interp.jumps.detectors._atoms import Atoms, dictionary, lag_one, pursue
+from interp.jumps.detectors._fit import (
+    Fit,
+    empty,
+    evidence,
+    grow,
+    part,
+    polish,
+    settle,
+    tame,
+    term_price,
+    without,
+    worth,
+)
+from interp.jumps.detectors._rise import as_rise, rises
+from interp.jumps.null import dependence, leaps, max_terms, p_value
+from interp.jumps.spikes import THRESHOLD, Spike, find_spikes, merged, most_spikes, spiked
+from interp.jumps.verdict import Limits, Rise, Verdict
 
 FEWEST = 5
 DETAIL = 0.01
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Verdict:
-    """rises: the changes and spikes that were found, in order. p_value: of the curve without its spikes against noise.
-    rho: the lag-1 autocorrelation of the errors. fitted: the smooth curve at the checkpoints. reason: why the
-        curve cannot be judged.
-    """
-
-    rises: tuple[Rise, ...] = ()
-    p_value: float = float("nan")
-    rho: float = 0.0
-    fitted: Float[ndarray, "point"] | None = None
-    reason: str | None = None
-
-
-def pursuit(curve: Curve, limits: Limits) -> Verdict:
+def sigmoid_fit(curve: Curve, limits: Limits) -> Verdict:
     """The rises, falls and spikes of a curve."""
     if len(curve) < FEWEST:
         return Verdict(reason=f"{len(curve)} usable checkpoints; at least {FEWEST} are needed")

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from interp.jumps._curve import RESOLUTION, Curve
+from interp.jumps.curve import RESOLUTION, Curve
 
 THRESHOLD = 5.0
 

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from interp.errors import InputError, unknown
-from interp.jumps._artefact import COMPANIONS, Judge, companion_names, judge_artefact
-from interp.jumps._curve import Curve, default_range, make_curve
-from interp.jumps._describe import Entry, as_none, describe
-from interp.jumps._limits import Limits
-from interp.jumps._mixture import over_seeds
-from interp.jumps._record import Jump
-from interp.jumps._sizes import size_table
-from interp.jumps._spikes import find_spikes, spiked
+from interp.jumps.about.artefact import COMPANIONS, Judge, companion_names, judge_artefact
+from interp.jumps.about.seeds import over_seeds
+from interp.jumps.about.sizes import size_table
+from interp.jumps.curve import Curve, default_range, make_curve
+from interp.jumps.describe import Entry, as_none, describe
+from interp.jumps.record import Jump
+from interp.jumps.spikes import find_spikes, spiked
+from interp.jumps.verdict import Limits
 from interp.plugins import load
 from interp.table import CURVE, read_table
 
@@ -37,7 +37,7 @@ def find_jumps(
     step: int | None = None,
     companions: Mapping[str, Sequence[str]] | None = None,
     ranges: Mapping[str, float] | None = None,
-    detector: str = "pursuit",
+    detector: str = "sigmoid_fit",
 ) -> list[Jump]:
     """The jumps of every behaviour curve of a table, ordered by curve: one record a jump, one for a curve without.
 
@@ -51,7 +51,7 @@ def find_jumps(
         sizes, whose models were trained apart.
     over: "step", or "size": final values against `n_params` (at `step`, or at the last step that all sizes share).
     companions: continuous measures for each discontinuous one, in order of preference, beside the built-in ones.
-    detector: a file of `interp/jumps/`, or `package.module:function`, called as detector(curve, limits) -> Verdict.
+    detector: a file of `interp/jumps/detectors/`, or `package.module:function`, called as detector(curve, limits) -> Verdict.
     Where the table gives `setting` or `seed`, runs of one setting are also judged together (run "", see `over_seeds`).
 
     Raises:
@@ -73,7 +73,7 @@ def find_jumps(
     pairs: Pairs = {**COMPANIONS, **(companions or {})}
     beside = _companion_rows(full, chosen, pairs)
     spans = _spans(pd.concat([chosen, beside]), ranges or {})
-    judge: Judge = load("jumps", detector)
+    judge: Judge = load("jumps.detectors", detector)
     entries = [_entry(key, rows, spans, over, limits, judge) for key, rows in _groups(chosen)]
     lookup = {key: _curve(rows, key, spans) for key, rows in _groups(beside)}
     rates = _discovery_rates([entry.verdict.p_value for entry in entries])
@@ -96,7 +96,7 @@ def onset(
     n: Sequence[float] | np.ndarray | float | None = None,
     span: float | None = None,
     limits: Limits | None = None,
-    detector: str = "pursuit",
+    detector: str = "sigmoid_fit",
 ) -> Jump:
     """The first change of one curve, up or down, abrupt or gradual; a record of kind "none" or "undetermined"
     where there is none.
@@ -106,7 +106,7 @@ def onset(
     """
     curve = make_curve(steps, values, measure=measure, stderr=stderr, n=n, span=span)
     limits = limits or Limits()
-    found = describe(curve, load("jumps", detector)(curve, limits), {"measure": measure}, models=False)
+    found = describe(curve, load("jumps.detectors", detector)(curve, limits), {"measure": measure}, models=False)
     events = [jump for jump in found if jump.kind in ("abrupt", "gradual")]
     plain = [jump for jump in found if jump.kind != "spike"]
     return (events or plain or [as_none(found[0])])[0]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from interp.jumps._atoms import Atoms, gap_at, make_atoms, sigmoid, stride, unwhiten, whiten
+from interp.jumps.detectors._atoms import Atoms, gap_at, make_atoms, sigmoid, stride, unwhiten, whiten
 
 ROUNDS = 3
 MOST_RISE = 1.5

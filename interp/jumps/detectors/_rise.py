@@ -2,42 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from interp.jumps._atoms import lag_one
-from interp.jumps._curve import Curve
-from interp.jumps._fit import Fit, solve, without
-from interp.jumps._groups import Judged, Terms, grouped
-from interp.jumps._limits import Limits
-from interp.jumps._locate import Fitted, Located, locate
-from interp.jumps._null import p_value
-from interp.jumps._shapes import shape_of
-from interp.jumps._spikes import Spike
+from interp.jumps.curve import Curve
+from interp.jumps.detectors._atoms import lag_one
+from interp.jumps.detectors._fit import Fit, solve, without
+from interp.jumps.detectors._groups import Judged, Terms, grouped
+from interp.jumps.detectors._locate import Fitted, Located, locate
+from interp.jumps.detectors._shapes import shape_of
+from interp.jumps.null import p_value
+from interp.jumps.spikes import Spike
+from interp.jumps.verdict import Limits, Rise
 
 FINE = 1500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rise:
-    """One change between two levels. before, after: indices of checkpoints; midpoint, low, high: on the log axis.
-
-    kind: "abrupt", "gradual", "spike", or "undetermined" where only the first or the last checkpoint shows it.
-    """
-
-    kind: str
-    before: int
-    after: int
-    midpoint: float
-    low: float
-    high: float
-    width: float
-    magnitude: float
-    p_value: float
 
 
 def rises(

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.special import chdtri, stdtrit
 
-from interp.jumps._atoms import gap_at, whiten
-from interp.jumps._curve import Curve
-from interp.jumps._fit import Fit, evidence, term_price
-from interp.jumps._shapes import SHAPES, Profile, Shape, placed, profile
+from interp.jumps.curve import Curve
+from interp.jumps.detectors._atoms import gap_at, whiten
+from interp.jumps.detectors._fit import Fit, evidence, term_price
+from interp.jumps.detectors._shapes import SHAPES, Profile, Shape, placed, profile
 
 CENTRES = 21
 MOST_LOOKS = 6

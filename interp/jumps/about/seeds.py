@@ -8,11 +8,10 @@ from itertools import groupby
 
 import numpy as np
 
-from interp.jumps._curve import Curve, log_axis
-from interp.jumps._describe import Entry, as_none, describe
-from interp.jumps._limits import Limits
-from interp.jumps._record import Jump
-from interp.jumps.pursuit import Verdict
+from interp.jumps.curve import Curve, log_axis
+from interp.jumps.describe import Entry, as_none, describe
+from interp.jumps.record import Jump
+from interp.jumps.verdict import Limits, Verdict
 
 SHARP = ("abrupt", "artefact")
 EVENTS = ("abrupt", "artefact", "gradual")

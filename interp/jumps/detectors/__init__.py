@@ -1,0 +1,1 @@
+"""One detector a file: `<name>.py` defines `<name>(curve, limits) -> Verdict`; nothing is registered."""
