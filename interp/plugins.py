@@ -19,7 +19,7 @@ from interp.errors import InputError, nearest, unknown
 _NOUN = {"tasks": "task", "indicators": "measure", "circuits": "circuit method", "jumps.detectors": "detector"}
 _BESIDE = {
     "indicators": ("measure/*.py",),
-    "circuits": ("measure/metrics.py",),
+    "circuits": ("measure/metrics.py", "measure/scoring.py"),
     "circuits.formation": ("circuits/testing/*.py",),
 }
 """Files outside of a kind's folder that its results depend on."""

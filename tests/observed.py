@@ -6,7 +6,8 @@ import torch
 
 import interp
 from interp import plugins
-from interp.measure.observe import Observation, needs_of, observe
+from interp.measure.needs import needs_of
+from interp.measure.observe import Observation, observe
 from interp.models import Model, build, wrap
 from interp.seeds import generator
 from interp.types import Prompts, Task

@@ -28,6 +28,7 @@ from interp.circuits._attribution import pair_of
 from interp.circuits._graph import edge_mask, edge_names
 from interp.circuits._masked import masked_logits, masked_values, masker, measure
 from interp.errors import InputError
+from interp.measure import scoring
 from interp.measure.metrics import evaluate, questions
 from interp.models import build, wrap
 from interp.types import Prompts
@@ -98,7 +99,7 @@ def random_prompts(seed: int = 0, n: int = 5, n_pos: int = 7, same: int = 2, *, 
 
 def metric_of(model: interp.Model, prompts: Prompts, tokens: torch.Tensor) -> torch.Tensor:
     """The logit difference of every prompt, from the model's own forward pass."""
-    asked = questions(prompts)
+    asked = questions(prompts, model)
     with torch.no_grad():
         logits = model(tokens, prompts.mask)
     return evaluate("logit_diff", logits[torch.arange(len(tokens))[:, None], asked.read][None], asked)[0]
@@ -189,8 +190,15 @@ def test_whole_nodes_are_all_edges_between_them() -> None:
         among(graph, {"L1.mpl"})
 
 
+def all_rank_first(logits: torch.Tensor, prompts: Prompts) -> torch.Tensor:
+    logits = logits if logits.dim() == 3 else logits[:, None]
+    tokens = scoring.columns(prompts.answer).unbind(1)
+    ranks = torch.stack([scoring.token_rank(logits[:, i], token) for i, token in enumerate(tokens)], dim=1)
+    return ((ranks == 1) | ranks.isnan()).all(1).float()
+
+
 def test_exact_match_counts_whole_answers() -> None:
-    """The same prompts are right by this metric as by the rank of the worst token."""
+    """The same prompts are right by this metric as by the ranks of all their tokens."""
     model, one = random_model("gpt2", 1), random_prompts(1, n=60)
     rng = torch.Generator().manual_seed(0)
     for answer in (one.answer, torch.randint(0, 23, (60, 2), generator=rng)):
@@ -201,9 +209,9 @@ def test_exact_match_counts_whole_answers() -> None:
         if answer.dim() == 2:
             answer[::5, 1] = -1
         prompts = replace(one, answer=answer, wrong=(answer + 1) % 23)
-        pair = pair_of(model, prompts, "rank")
+        pair = pair_of(model, prompts, all_rank_first)
         masks = pair.graph.edges.float()[None]
-        expected = (masked_values(masks, pair) == 0).float()
+        expected = masked_values(masks, pair)
         found = masked_values(masks, pair_of(model, prompts, exact_match))
         assert torch.equal(found, expected)
         assert 5 < float(found.sum()) < 60

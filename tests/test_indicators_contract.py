@@ -7,7 +7,8 @@ import torch
 from observed import CHEAP, INDICATORS, adding, inducing, look, native, reordered, summing
 
 from interp import plugins
-from interp.measure.observe import cost_class, measure
+from interp.measure.needs import cost_class
+from interp.measure.observe import measure
 from interp.types import Estimate
 
 MODELS = {"adding": adding, "inducing": inducing, "summing": summing}

@@ -14,7 +14,7 @@ from interp.indicators._spectra import entropy_rank, gini, participation
 from interp.indicators._weights import distinct, heads, matrices
 from interp.indicators.weight_spectrum import tail_exponent
 from interp.measure.observe import Observation, measure
-from interp.measure.scores import rank, sequence_mean
+from interp.measure.scoring import sequence_mean, token_rank
 from interp.models import build, wrap
 from interp.seeds import generator
 from interp.types import Batch, Prompts, Structure
@@ -107,7 +107,7 @@ def test_a_uniform_guess():
 
 def test_ranks_count_ties_half():
     logits = torch.tensor([[3.0, 2.0, 2.0, 1.0]]).expand(4, -1)
-    assert rank(logits, torch.arange(4)).tolist() == [1, 2.5, 2.5, 4]
+    assert token_rank(logits, torch.arange(4)).tolist() == [1, 2.5, 2.5, 4]
 
 
 def test_losses_stay_exact_where_float32_underflows():

@@ -23,7 +23,8 @@ from interp.lenses import (
     head_scores,
     logit_lens,
 )
-from interp.measure.metrics import logit_diff, questions
+from interp.measure import scoring
+from interp.measure.metrics import questions
 from interp.models import build, weights, wrap
 from interp.types import Prompts
 
@@ -42,11 +43,11 @@ def stirred(name: str, seed: int = 1, **config):
 
 def difference(model, prompts):
     """The logit difference of a plain run of the module."""
-    asked = questions(prompts)
+    asked = questions(prompts, model)
     with torch.no_grad():
         logits = model(asked.clean, asked.mask)
     rows = torch.arange(len(logits))[:, None]
-    return logit_diff(logits[rows, asked.read], asked).double()
+    return scoring.logit_diff(logits[rows, asked.read], asked.answer, asked.wrong)
 
 
 @pytest.mark.parametrize("masked", [False, True])

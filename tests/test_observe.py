@@ -14,8 +14,10 @@ from interp.circuits import find_circuit, graph_of, whole
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.errors import InputError
 from interp.hooks.activations import capture
-from interp.measure.observe import Observation, measure, needs_of, observe
-from interp.measure.passes import answer_positions, extend, run_passes
+from interp.measure.metrics import questions
+from interp.measure.needs import need, needs_in, needs_of
+from interp.measure.observe import Observation, measure, observe
+from interp.measure.passes import answer_positions, run_passes
 from interp.models import build, wrap
 from interp.seeds import generator
 from interp.types import Batch, Estimate, Prompts
@@ -42,8 +44,8 @@ def test_what_is_kept_is_what_capture_gives(make, site):
     whole = capture(model, prompts.clean, site)[site]
     at = prompts.clean.shape[1] - 1
     expected = whole[:, :, :, at] if site == "pattern" else whole[:, :, at]
-    answer = run_passes(model, prompts, {}, {site: "answer"})[site]
-    everywhere = run_passes(model, prompts, {}, {site: "all", "logits": "answer"})[site]
+    answer = run_passes(model, prompts, {}, needs_in({site: "answer"}))[site]
+    everywhere = run_passes(model, prompts, {}, needs_in({site: "all", "logits": "answer"}))[site]
     assert torch.allclose(answer, expected, atol=1e-6)
     assert torch.allclose(everywhere, whole, atol=1e-6)
 
@@ -60,7 +62,7 @@ def test_each_prompt_has_its_own_answer_position(position, expected):
         clean=tokens, corrupt=tokens, answer=tokens[:, 0], wrong=tokens[:, 1], position=position, mask=mask
     )
     assert answer_positions(prompts).tolist() == expected
-    logits = run_passes(model, prompts, {}, {"logits": "answer"})["logits"]
+    logits = run_passes(model, prompts, {}, needs_in({"logits": "answer"}))["logits"]
     whole = model(tokens, mask).detach()
     assert torch.allclose(logits[:, 0], whole[torch.arange(3), torch.tensor(expected)], atol=1e-5)
 
@@ -70,11 +72,11 @@ def test_longer_answers_are_written_behind_their_prompts():
     mask = torch.tensor([[True, True, True, False], [True, True, False, False]])
     answer = torch.tensor([[7, 8, 9], [6, 5, -1]])
     prompts = Prompts(clean=tokens, corrupt=tokens, answer=answer, wrong=answer, mask=mask)
-    extended = extend(prompts)
-    assert extended.tokens.tolist() == [[1, 2, 3, 7, 8], [4, 5, 6, 5, 0]]
-    assert extended.at.tolist() == [[2, 3, 4], [1, 2, 3]]
-    assert extended.mask is not None
-    assert extended.mask.tolist() == [[True] * 5, [True] * 4 + [False]]
+    asked = questions(prompts, inducing()[0])
+    assert asked.clean.tolist() == [[1, 2, 3, 7, 8], [4, 5, 6, 5, 0]]
+    assert asked.read.tolist() == [[2, 3, 4], [1, 2, 3]]
+    assert asked.mask is not None
+    assert asked.mask.tolist() == [[True] * 5, [True] * 4 + [False]]
 
 
 def test_splits_are_kept_at_their_scored_positions_only():
@@ -86,7 +88,9 @@ def test_splits_are_kept_at_their_scored_positions_only():
     prompts = task.prompts(2, rng=generator(0))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("interp.measure.passes.CHUNK", 1)
-        kept = run_passes(model, prompts, {"train": batch}, {"train.logits": "answer", "train.resid_post": "answer"})
+        kept = run_passes(
+            model, prompts, {"train": batch}, needs_in({"train.logits": "answer", "train.resid_post": "answer"})
+        )
     assert torch.allclose(kept["train.logits"], model(tokens).detach()[scored], atol=1e-5)
     assert torch.allclose(kept["train.resid_post"], capture(model, tokens)["resid_post"][:, scored], atol=1e-5)
 
@@ -94,7 +98,9 @@ def test_splits_are_kept_at_their_scored_positions_only():
 def test_gradients_are_those_of_the_answers_log_probability():
     model, task = summing()
     prompts = task.prompts(4, rng=generator(0))
-    kept = run_passes(model, prompts, {}, {"mlp_post.grad": "all", "mlp_post": "all", "resid_post.grad": "answer"})
+    kept = run_passes(
+        model, prompts, {}, needs_in({"mlp_post.grad": "all", "mlp_post": "all", "resid_post.grad": "answer"})
+    )
     embeds = capture(model, prompts.clean, "resid_post")["resid_post"][-1]
     last = embeds[:, -1].clone().requires_grad_()
     logits = model.module.head(model.module.ln_out(last))
@@ -250,7 +256,9 @@ def test_dropout_is_off_while_measuring_and_every_mode_comes_back():
 
 def test_sites_that_an_architecture_lacks_are_none():
     model, task = inducing()
-    kept = run_passes(model, task.prompts(2, rng=generator(0)), {}, {"mlp_post": "answer", "resid_mid": "all"})
+    kept = run_passes(
+        model, task.prompts(2, rng=generator(0)), {}, needs_in({"mlp_post": "answer", "resid_mid": "all"})
+    )
     assert kept == {"mlp_post": None, "resid_mid": None}
 
 
@@ -324,3 +332,41 @@ def test_the_final_circuit_is_applied_backwards_and_marked():
     assert failures == []
     assert row["online"] is False
     assert row["value"] == pytest.approx(of_circuit(obs.model, prompts, end.circuit))
+
+
+# needs
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("resid_post", ("prompts", "resid_post", False)),
+        ("z.grad", ("prompts", "z", True)),
+        ("train.mlp_post", ("train", "mlp_post", False)),
+        ("test.logits", ("test", "logits", False)),
+        ("question.brier", ("questions", "brier", False)),
+        ("weights", ("weights", "weights", False)),
+        ("previous", ("beside", "previous", False)),
+    ],
+)
+def test_a_need_is_read_once(name, read):
+    found = need(name, "all")
+    assert (found.on, found.what, found.gradient) == read
+    assert (found.name, found.positions) == (name, "all")
+    assert found.site == (read[1] if read[0] in ("prompts", "train") else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "positions", "message"),
+    [
+        ("resid_pots", "all", "did you mean 'resid_post'?"),
+        ("train.z.grad", "all", "unknown need 'train.z.grad'"),
+        ("asked.brier", "all", "unknown need"),
+        ("z", "answers", "did you mean 'answer'?"),
+    ],
+)
+def test_a_need_that_nothing_meets_is_refused(monkeypatch, name, positions, message):
+    mine = third_party(monkeypatch, lambda obs: 0.0, NEEDS={name: positions})
+    with pytest.raises(InputError) as error:
+        needs_of([mine])
+    assert message in str(error.value)

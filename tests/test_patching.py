@@ -243,7 +243,7 @@ def test_metrics_are_those_of_a_plain_run():
         "log_prob": q[rows, prompts.answer],
         "prob": q[rows, prompts.answer].exp(),
         "kl": (p.exp() * (p - q)).sum(-1),
-        "rank": (corrupt > corrupt[rows, prompts.answer][:, None]).sum(-1).float(),
+        "rank": 1 + (corrupt > corrupt[rows, prompts.answer][:, None]).sum(-1).float(),
     }
     assert set(expected) == set(METRICS)
     for name, values in expected.items():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from interp.engine.scan import scan
 from interp.errors import InputError
-from interp.measure.metrics import questions
+from interp.measure import scoring
 from interp.measure.questions import extract
 from interp.tasks import task
 from interp.tasks._fingerprint import fingerprint
@@ -171,7 +171,7 @@ def test_every_pair_has_a_token_that_tells_its_answers_apart(answers: list[tuple
         return
     prompts = tokenize(texts, CharTokenizer("ab12"))
     assert len(prompts.clean) == told_apart
-    assert questions(prompts).contrast[2].all()
+    assert scoring.contrast(prompts.answer, prompts.wrong)[2].all()
 
 
 def test_batch_scores_the_answer_and_its_end() -> None:

@@ -62,7 +62,7 @@ def _closes(word: str) -> bool:
 def logits_at_answer(model, prompts: Prompts) -> torch.Tensor:  # type: ignore[no-untyped-def]
     with torch.no_grad():
         logits = model(prompts.clean)
-    return logits[torch.arange(len(logits)), questions(prompts).read[:, 0]]
+    return logits[torch.arange(len(logits)), questions(prompts, model).read[:, 0]]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -56,7 +56,7 @@ def pair_of(model: Model, prompts: Prompts, metric: Metric = "logit_diff", *, ab
     Raises:
         InputError: no prompts, prompts that do not fit the model, an unknown ablation.
     """
-    asked = questions(prompts)
+    asked = questions(prompts, model)
     if len(asked.clean) == 0:
         raise InputError("a circuit needs at least one prompt")
     if ablation not in ABLATIONS:
@@ -69,7 +69,8 @@ def pair_of(model: Model, prompts: Prompts, metric: Metric = "logit_diff", *, ab
         differ = (asked.clean != asked.corrupt).any(0).nonzero()
         first = int(differ[0]) if len(differ) else asked.clean.shape[1] - 1
         start = first if ablation == "corrupt" else 0
-    counted = int(asked.contrast[2].sum()) if metric == "logit_diff" else len(asked.clean)
+    defined = asked.contrast[2] if metric == "logit_diff" else asked.answer[:, 0] >= 0
+    counted = int(defined.sum())
     return Pair(model=model, graph=graph_of(model), asked=asked, metric=metric, start=start, n_counted=counted)
 
 

@@ -38,8 +38,6 @@ BYTES_PER_TOKEN = 4
 N_TRIED = 8
 """How many questions of a text task are asked to see what a question costs."""
 
-N_TOKENS = "asked.n_tokens"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
@@ -253,7 +251,9 @@ class TaskNeeds:
 def _task_needs(experiment: Experiment, spec: TaskSpec, ref: CheckpointRef) -> TaskNeeds:
     """What the measures of a task cost at one checkpoint. They run once on a model of one small layer: the cost in
     passes hardly depends on the model."""
-    from interp.measure.observe import measure, needs_of, observe, shared_cost
+    from interp.measure.needs import needs_of
+    from interp.measure.observe import measure, observe, shared_cost
+    from interp.measure.passes import N_TOKENS
     from interp.models import build, wrap
     from interp.seeds import generator
 

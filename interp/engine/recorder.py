@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp import plugins, seeds
+from interp import seeds
 from interp.errors import InputError
 from interp.table import FACTS, store
 from interp.types import Batch, Prompts, Task
@@ -22,7 +22,8 @@ from interp.types import Batch, Prompts, Task
 if TYPE_CHECKING:
     from torch import nn
 
-    from interp.measure.observe import Measure, Observation
+    from interp.measure.needs import Measure
+    from interp.measure.observe import Observation
     from interp.models import Model
 
 
@@ -67,16 +68,16 @@ class Recorder:
         split_seed: int = 0,
         tokenizer: Any = None,
     ) -> None:
-        from interp.measure.observe import needs_of
+        from interp.measure.needs import indicator, named
         from interp.tasks import task as named_task
 
         self.task = named_task(task) if isinstance(task, str) else task
         self.measures = list(measures)
-        needs = needs_of(self.measures)
+        chosen = [indicator(*named(entry)) for entry in self.measures]
         for need in ("final", "circuit", "reference"):
-            if need in needs:
-                names = [m for m in self.measures if need in plugins.module("indicators", _name(m)).NEEDS]
-                raise InputError(f"{', '.join(map(_name, names))} cannot be recorded live: it needs the {need}")
+            names = [one.name for one in chosen if one.wants(need)]
+            if names:
+                raise InputError(f"{', '.join(names)} cannot be recorded live: it needs the {need}")
         self.folder = Path(folder)
         self.seed = seed
         if budget is not None and _whole("budget", budget) < 1:
@@ -103,7 +104,8 @@ class Recorder:
         The model is left as found, gradients and mode included. A measure that fails is skipped, named in the folder's
         failures, and warned of the first time.
         """
-        from interp.measure.observe import measure, needs_of, observe
+        from interp.measure.needs import needs_of
+        from interp.measure.observe import measure, observe
 
         step = _whole("step", step)
         handle = self._handle(model)
@@ -164,17 +166,18 @@ class Recorder:
 
     def _within_reach(self, model: Model) -> tuple[list[Measure], list[dict[str, str]]]:
         """The measures that can be taken of this model, and what the others lack."""
-        from interp.measure.observe import sites_of
+        from interp.measure.needs import indicator, named
         from interp.models.handle import check_inside
 
         measures, failures = [], []
         for entry in self.measures:
+            one = indicator(*named(entry))
             try:
-                for site in sites_of(plugins.module("indicators", _name(entry)).NEEDS):
+                for site in filter(None, (need.site for need in one.needs)):
                     check_inside(model, site)
                 measures.append(entry)
             except InputError as error:
-                failures.append({"measure": _name(entry), "error": f"InputError: {error}"})
+                failures.append({"measure": one.name, "error": f"InputError: {error}"})
         return measures, failures
 
     def _handle(self, model: nn.Module | Model) -> Model:
@@ -189,10 +192,6 @@ class Recorder:
             own = isinstance(model, nn.Module) and not is_known(model)
             self._model = opaque(model, len(self.task.vocab)) if own else wrap(model)
         return self._model
-
-
-def _name(entry: str | tuple[str, Mapping[str, Any]]) -> str:
-    return entry if isinstance(entry, str) else entry[0]
 
 
 def _whole(name: str, given: Any) -> int:

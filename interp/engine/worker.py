@@ -137,7 +137,8 @@ def _observe(
     **beside: Any,
 ) -> Observation:
     """chosen: in the circuit are only the edges that it needs."""
-    from interp.measure.observe import needs_of, observe
+    from interp.measure.needs import needs_of
+    from interp.measure.observe import observe
 
     model = _model_at(ref, experiment)
     task, split_seed = _task(spec, ref, model)

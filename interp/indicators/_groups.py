@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from interp.measure.observe import Observation
-from interp.measure.scores import mean
+from interp.measure.scoring import mean
 from interp.types import Estimate
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.measure.scores import log_softmax, pick, sequence_mean
+from interp.measure.scoring import log_softmax, pick, sequence_mean, token_log_probs
 from interp.types import Estimate
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def answer_log_probs(
 ) -> Float[Tensor, "prompt answer_len"]:
     """Log-probability, in nats, of each answer token given the right ones before it; NaN after the last. `logits`
     may be others' than those kept of the shared pass."""
-    return pick(log_softmax(obs["logits"] if logits is None else logits), obs.answers)
+    return token_log_probs(obs["logits"] if logits is None else logits, obs.answers)
 
 
 def split_losses(obs: Observation, split: str) -> Float[Tensor, "scored"]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch.special import entr
 
 from interp.measure.observe import Observation
-from interp.measure.scores import log_softmax, mean
+from interp.measure.scoring import log_softmax, mean
 from interp.types import Estimate
 
 NEEDS = {"logits": "answer"}

@@ -7,12 +7,12 @@ from interp.measure import scoring
 from interp.measure.observe import Observation
 from interp.types import Estimate
 
-NEEDS = {"logits": "answer", "asked.prob": "all"}
+NEEDS = {"logits": "answer", "question.prob": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "probability", True, "behaviour"
 
 
 def answer_prob(obs: Observation) -> Estimate:
     """In [0, 1]; the product over the answer's tokens."""
-    if obs["asked.prob"] is not None:
-        return scoring.mean(obs["asked.prob"])
+    if obs["question.prob"] is not None:
+        return scoring.mean(obs["question.prob"])
     return scoring.mean(scoring.prob(obs["logits"], obs.answers))

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.hooks.activations import capture
+from interp.measure.metrics import questions
 from interp.measure.observe import Observation
-from interp.measure.passes import extend
 
 NEEDS = {"pattern": "all"}
 DIMS, UNIT, ONLINE = ("layer", "head"), "attention", True
@@ -33,6 +33,6 @@ def _with_answers(
     obs: Observation,
 ) -> tuple[Int[Tensor, "prompt pos"], Float[Tensor, "layer prompt head query key"]]:
     """The prompts with their answers behind them (but for the last token), and the attention patterns there."""
-    tokens, mask, _ = extend(obs.prompts)
-    obs.spend(tokens.numel())
-    return tokens, capture(obs.model, tokens, "pattern", mask=mask, device="cpu")["pattern"]
+    asked = questions(obs.prompts, obs.model)
+    obs.spend(asked.clean.numel())
+    return asked.clean, capture(obs.model, asked.clean, "pattern", mask=asked.mask, device="cpu")["pattern"]

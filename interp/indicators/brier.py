@@ -11,12 +11,12 @@ from interp.measure import scoring
 from interp.measure.observe import Observation
 from interp.types import Estimate
 
-NEEDS = {"logits": "answer", "asked.brier": "all"}
+NEEDS = {"logits": "answer", "question.brier": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "squared probability", True, "behaviour"
 
 
 def brier(obs: Observation) -> Estimate:
     """From 0 to 2."""
-    if obs["asked.brier"] is not None:
-        return scoring.mean(obs["asked.brier"])
+    if obs["question.brier"] is not None:
+        return scoring.mean(obs["question.brier"])
     return scoring.mean(scoring.brier(obs["logits"], obs.answers))

@@ -6,16 +6,16 @@ from __future__ import annotations
 
 from interp.measure import scoring
 from interp.measure.observe import Observation
-from interp.measure.scores import log_softmax
+from interp.measure.scoring import log_softmax
 from interp.types import Estimate
 
-NEEDS = {"test.logits": "answer", "asked.confidence": "all", "asked.right": "all"}
+NEEDS = {"test.logits": "answer", "question.confidence": "all", "question.right": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "probability", True, "behaviour"
 
 
 def calibration_error(obs: Observation, *, bins: int = 15) -> Estimate:
     """In [0, 1]; NaN where nothing is scored."""
-    if obs["asked.confidence"] is not None:
-        return scoring.calibration_error(obs["asked.confidence"], obs["asked.right"], bins=bins)
+    if obs["question.confidence"] is not None:
+        return scoring.calibration_error(obs["question.confidence"], obs["question.right"], bins=bins)
     top = log_softmax(obs["test.logits"]).exp().max(dim=-1)
     return scoring.calibration_error(top.values, top.indices == obs.targets("test"), bins=bins)

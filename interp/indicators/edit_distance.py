@@ -8,12 +8,12 @@ from interp.measure import scoring
 from interp.measure.observe import Observation
 from interp.types import Estimate
 
-NEEDS = {"logits": "answer", "asked.edit_distance": "all"}
+NEEDS = {"logits": "answer", "question.edit_distance": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "symbols", True, "behaviour"
 
 
 def edit_distance(obs: Observation) -> Estimate:
     """0 where every token is right; each place is predicted after the right tokens before it (a text's answer is written freely)."""
-    if obs["asked.edit_distance"] is not None:
-        return scoring.mean(obs["asked.edit_distance"])
+    if obs["question.edit_distance"] is not None:
+        return scoring.mean(obs["question.edit_distance"])
     return scoring.mean(scoring.edit_distance(obs["logits"], obs.answers))

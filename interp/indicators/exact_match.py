@@ -11,12 +11,12 @@ from interp.measure import scoring
 from interp.measure.observe import Observation
 from interp.types import Estimate
 
-NEEDS = {"logits": "answer", "asked.exact_match": "all"}
+NEEDS = {"logits": "answer", "question.exact_match": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "share", True, "behaviour"
 
 
 def exact_match(obs: Observation) -> Estimate:
     """Share in [0, 1] with its binomial standard error."""
-    if obs["asked.exact_match"] is not None:
-        return scoring.mean(obs["asked.exact_match"])
+    if obs["question.exact_match"] is not None:
+        return scoring.mean(obs["question.exact_match"])
     return scoring.mean(scoring.exact_match(obs["logits"], obs.answers))

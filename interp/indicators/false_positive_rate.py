@@ -9,11 +9,11 @@ from interp.measure import scoring
 from interp.measure.observe import Observation
 from interp.types import Estimate
 
-NEEDS = {"asked.false_positive": "all"}
+NEEDS = {"question.false_positive": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "share", True, "behaviour"
 
 
 def false_positive_rate(obs: Observation) -> Estimate:
     """In [0, 1]; NaN where the positive option is wrong in no question."""
-    found = obs["asked.false_positive"]
+    found = obs["question.false_positive"]
     return Estimate(math.nan, math.nan, 0) if found is None else scoring.mean(found)

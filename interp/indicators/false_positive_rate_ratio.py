@@ -9,13 +9,13 @@ from interp.measure.observe import Observation
 from interp.measure.questions import Answers, false_positive_ratios
 from interp.types import Estimate
 
-NEEDS = {"asked.false_positive": "all"}
+NEEDS = {"question.false_positive": "all"}
 DIMS, UNIT, ONLINE, KIND = ("component",), "ratio", True, "behaviour"
 
 
 def false_positive_rate_ratio(obs: Observation) -> dict[str, Estimate | float]:
     """At least 0, with the delta method's standard error; NaN where the reference group's rate is 0."""
-    found = obs["asked.false_positive"]
+    found = obs["question.false_positive"]
     text = obs.task.text
     if found is None or text is None:
         return {"": math.nan}

@@ -8,7 +8,7 @@ import torch
 
 from interp.indicators._loss import dot, hessian_product, mean_loss, parameters, random_like, training_sample
 from interp.measure.observe import Observation
-from interp.measure.scores import mean
+from interp.measure.scoring import mean
 from interp.types import Estimate
 
 NEEDS: dict[str, str] = {}

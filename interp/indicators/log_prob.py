@@ -7,12 +7,12 @@ from interp.measure import scoring
 from interp.measure.observe import Observation
 from interp.types import Estimate
 
-NEEDS = {"logits": "answer", "asked.log_prob": "all"}
+NEEDS = {"logits": "answer", "question.log_prob": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "nats", True, "behaviour"
 
 
 def log_prob(obs: Observation) -> Estimate:
     """At most 0."""
-    if obs["asked.log_prob"] is not None:
-        return scoring.mean(obs["asked.log_prob"])
+    if obs["question.log_prob"] is not None:
+        return scoring.mean(obs["question.log_prob"])
     return scoring.mean(scoring.log_prob(obs["logits"], obs.answers))

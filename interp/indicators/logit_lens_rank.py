@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.measure.observe import Observation
-from interp.measure.scores import rank
+from interp.measure.scoring import token_rank
 
 NEEDS = {"resid_post": "answer"}
 DIMS, UNIT, ONLINE = ("layer",), "rank", True
@@ -20,4 +20,4 @@ def logit_lens_rank(obs: Observation) -> Float[Tensor, "layer"]:
     last_norm, unembed = module.get_submodule(sites.ln_final), module.get_submodule(sites.unembed)
     answer = obs.answers[:, 0]
     logits = (unembed(last_norm(x.to(obs.model.device))).cpu() for x in obs["resid_post"])
-    return torch.stack([rank(layer, answer).mean() for layer in logits])
+    return torch.stack([token_rank(layer, answer).mean() for layer in logits])

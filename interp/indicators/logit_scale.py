@@ -7,7 +7,7 @@ Grows without end once the training data are fitted; a strong baseline for whate
 from __future__ import annotations
 
 from interp.measure.observe import Observation
-from interp.measure.scores import mean
+from interp.measure.scoring import mean
 from interp.types import Estimate
 
 NEEDS = {"logits": "answer"}

@@ -9,11 +9,11 @@ from interp.measure import scoring
 from interp.measure.observe import Observation
 from interp.types import Estimate
 
-NEEDS = {"asked.score": "all"}
+NEEDS = {"question.score": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "score", True, "behaviour"
 
 
 def output_score(obs: Observation) -> Estimate:
     """In the function's own range; the standard error is over questions."""
-    found = obs["asked.score"]
+    found = obs["question.score"]
     return Estimate(math.nan, math.nan, 0) if found is None else scoring.mean(found)

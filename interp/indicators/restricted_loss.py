@@ -10,7 +10,7 @@ import math
 
 from interp.indicators._fourier import FINAL_WAVES, final_waves
 from interp.measure.observe import Observation
-from interp.measure.scores import log_softmax, pick
+from interp.measure.scoring import log_softmax, pick
 
 NEEDS = FINAL_WAVES
 DIMS, UNIT, ONLINE = (), "nats", False

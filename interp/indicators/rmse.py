@@ -11,11 +11,11 @@ from interp.measure import scoring
 from interp.measure.observe import Observation
 from interp.types import Estimate
 
-NEEDS = {"asked.error": "all"}
+NEEDS = {"question.error": "all"}
 DIMS, UNIT, ONLINE, KIND = (), "answer's unit", True, "behaviour"
 
 
 def rmse(obs: Observation) -> Estimate:
     """At least 0, with the delta method's standard error; NaN where no output is a number."""
-    errors = obs["asked.error"]
+    errors = obs["question.error"]
     return Estimate(math.nan, math.nan, 0) if errors is None else scoring.rmse(errors)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from interp.indicators._log_probs import scored_positions, split_losses
 from interp.measure.observe import Observation
-from interp.measure.scores import sequence_mean
+from interp.measure.scoring import sequence_mean
 from interp.types import Estimate
 
 NEEDS = {"train.logits": "answer"}

@@ -122,7 +122,7 @@ def direct_logit_attribution(model: Model, prompts: Prompts, *, by: str = "compo
     sites = mapped(model)
     if by == "neuron":
         check_site("mlp_post", sites)
-    asked = questions(prompts)
+    asked = questions(prompts, model)
     first, pair, differ = asked.contrast
     at = asked.read.gather(1, first[:, None].to(asked.read.device))
     mlp = [] if sites.mlp is None else ["mlp_post" if by == "neuron" else "mlp_out"]

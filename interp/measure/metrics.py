@@ -6,7 +6,7 @@ An answer of several tokens is scored by teacher forcing: each token is predicte
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from interp.errors import InputError, unknown
+from interp.measure import scoring
+from interp.models.handle import check_vocabulary
 from interp.models.site_tensors import resolve_positions
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
+    from interp.models import Model
     from interp.types import Prompts
 
 Metric = str | Callable[..., "Tensor"]
@@ -44,107 +47,84 @@ class Questions:
     @cached_property
     def contrast(self) -> tuple[Tensor, Tensor, Tensor]:
         """Where right and wrong answer first differ [prompt], their tokens there [prompt, 2], and whether they do [prompt]."""
-        differ = (self.answer != self.wrong) & (self.answer >= 0) & (self.wrong >= 0)
-        first, prompts = differ.long().argmax(1), torch.arange(len(differ), device=differ.device)
-        pair = torch.stack([self.answer[prompts, first], self.wrong[prompts, first]], dim=-1).clamp(min=0)
-        return first, pair, differ.any(1)
+        return scoring.contrast(self.answer, self.wrong)
 
 
-def questions(prompts: Prompts) -> Questions:
-    """Checks the prompts and appends to each the part of a longer answer that its next token is predicted from.
+def questions(prompts: Prompts, model: Model) -> Questions:
+    """Checks the prompts against the model, and writes behind each the part of a longer answer that its next token is
+    predicted from: the one teacher forcing, for measures, patching, circuits and lenses alike.
 
     Raises:
-        InputError: shapes or positions that do not fit; tokens after `position` that are not the answer's.
+        InputError: prompts or answers that do not fit each other or the model; tokens behind `position` where an answer
+            has several tokens, for the answer's would take their place.
     """
     clean, corrupt = prompts.clean, prompts.corrupt
     if clean.shape != corrupt.shape:
         raise InputError(f"clean and corrupt prompts differ in shape: {tuple(clean.shape)} and {tuple(corrupt.shape)}")
-    answer, wrong = _columns(prompts.answer), _columns(prompts.wrong)
-    width = max(answer.shape[1], wrong.shape[1])
-    answer, wrong = (torch.nn.functional.pad(t, (0, width - t.shape[1]), value=-1) for t in (answer, wrong))
+    answer, wrong = (_answers(prompts, name, model) for name in ("answer", "wrong"))
+    width = answer.shape[1]
+    wrong = torch.nn.functional.pad(wrong, (0, max(0, width - wrong.shape[1])), value=-1)[:, :width]
     at = resolve_positions(prompts.position, clean, prompts.mask)
-    assert at is not None
-    if width == 1:
-        return Questions(
-            clean=clean, corrupt=corrupt, mask=prompts.mask, answer=answer, wrong=wrong, read=at, prompts=prompts
-        )
-    mask = torch.ones_like(clean, dtype=torch.bool) if prompts.mask is None else prompts.mask.bool()
-    places = torch.arange(clean.shape[1], device=clean.device)
-    if bool((mask & (places > at)).any()):
-        raise InputError(
-            "an answer of several tokens is appended to its prompt, so `position` must be the last unmasked one"
-        )
-    forced = answer[:, :-1].clamp(min=0)
-    clean, corrupt, mask = (
-        _append(clean, forced, at),
-        _append(corrupt, forced, at),
-        _append(mask, answer[:, :-1] >= 0, at),
-    )
-    read = at + torch.arange(width, device=clean.device)
+    assert at is not None  # None stands for every position, which `Prompts` does not allow
+    mask = None if prompts.mask is None else prompts.mask.bool()
+    if mask is not None and not bool(mask.gather(1, at.to(mask.device)).all()):
+        raise InputError("a prompt's `position` lies where its mask says that there is no token")
+    if width > 1:
+        clean, corrupt, mask = _forced(clean, corrupt, mask, answer, at)
+    read = at + torch.arange(width, device=at.device)
     return Questions(clean=clean, corrupt=corrupt, mask=mask, answer=answer, wrong=wrong, read=read, prompts=prompts)
 
 
-def _columns(tokens: Tensor) -> Tensor:
-    return tokens[:, None] if tokens.dim() == 1 else tokens
+def _answers(prompts: Prompts, name: str, model: Model) -> Int[Tensor, "prompt answer_len"]:
+    """The right or the wrong answers as columns, looked at."""
+    given = getattr(prompts, name)
+    answers, n = scoring.columns(given), len(prompts.clean)
+    if answers.dim() != 2 or len(answers) != n or answers.is_floating_point():
+        raise InputError(
+            f"expected `{name}` as token ids [prompt] or [prompt, answer_len] of {n} prompts, got {tuple(given.shape)}"
+        )
+    own = answers >= 0
+    if bool((answers < -1).any()) or bool((own[:, 1:] & ~own[:, :-1]).any()):
+        raise InputError(f"`{name}` is padded on the right with -1; other negative numbers and gaps are no tokens")
+    check_vocabulary(answers.clamp(min=0), model.d_vocab, what=f"token of `{name}`")
+    return answers
+
+
+def _forced(
+    clean: Tensor, corrupt: Tensor, mask: Tensor | None, answer: Tensor, at: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The prompts with all tokens of the right answer but the last behind them, and where they hold tokens."""
+    keep = torch.ones_like(clean, dtype=torch.bool) if mask is None else mask
+    if bool((keep & (torch.arange(clean.shape[1], device=clean.device) > at)).any()):
+        raise InputError(
+            "an answer of several tokens is written behind its prompt, so `position` must be the last unmasked one"
+        )
+    forced = answer[:, :-1].clamp(min=0)
+    longer = _append(keep, answer[:, :-1] >= 0, at)
+    return _append(clean, forced, at), _append(corrupt, forced, at), None if bool(longer.all()) else longer
 
 
 def _append(rows: Tensor, more: Tensor, at: Tensor) -> Tensor:
-    """`more` written after column `at` of each row, in columns added on the right."""
-    longer = torch.nn.functional.pad(rows, (0, more.shape[1]))
+    """`more` written after column `at` of each row, in as many columns added on the right as the longest row needs."""
     index = at + 1 + torch.arange(more.shape[1], device=rows.device)
-    return longer.scatter(1, index, more)
+    missing = int(index.max()) + 1 - rows.shape[1]
+    return torch.nn.functional.pad(rows, (0, max(missing, 0))).scatter(1, index, more)
 
 
-def logit_diff(logits: Tensor, asked: Questions, reference: Tensor | None = None) -> Tensor:
-    """Logit of the right minus logit of the wrong answer, at the first token in which the two differ; NaN if none does."""
-    first, pair, differ = asked.contrast
-    prompts = torch.arange(len(first), device=first.device)
-    right, wrong = _at_tokens(logits[..., prompts, first, :], pair).unbind(-1)
-    return torch.where(differ.to(logits.device), right - wrong, torch.nan)
-
-
-def _at_tokens(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Logits [run, …, vocab] at tokens […, chosen], the same in every run."""
-    return logits.gather(-1, tokens.to(logits.device).expand(*logits.shape[:-1], -1))
-
-
-def log_prob(logits: Tensor, asked: Questions, reference: Tensor | None = None) -> Tensor:
-    """Log-probability of the whole answer, in nats."""
-    answer = asked.answer.to(logits.device)
-    found = _at_tokens(logits, answer.clamp(min=0)[..., None])[..., 0] - logits.logsumexp(-1)
-    return found.masked_fill(answer < 0, 0.0).sum(-1)
-
-
-def prob(logits: Tensor, asked: Questions, reference: Tensor | None = None) -> Tensor:
-    """Probability of the whole answer."""
-    return log_prob(logits, asked).exp()
-
-
-def kl(logits: Tensor, asked: Questions, reference: Tensor | None = None) -> Tensor:
-    """KL(clean run || this run) of the next-token distributions, in nats, summed over the answer's tokens."""
-    assert reference is not None
-    before, after = reference.log_softmax(-1), logits.log_softmax(-1)
-    found = (before.exp() * (before - after)).sum(-1)
-    return found.masked_fill((asked.answer < 0).to(logits.device), 0.0).sum(-1)
-
-
-def rank(logits: Tensor, asked: Questions, reference: Tensor | None = None) -> Tensor:
-    """How many tokens have a higher logit than the right one (0 = it comes first); the worst of several answer tokens."""
-    answer = asked.answer.to(logits.device)
-    own = _at_tokens(logits, answer.clamp(min=0)[..., None])
-    return (logits > own).sum(-1).masked_fill(answer < 0, 0).amax(-1).to(logits.dtype)
-
-
-METRICS: dict[str, Callable[..., Any]] = {
-    "logit_diff": logit_diff,
-    "log_prob": log_prob,
-    "prob": prob,
-    "kl": kl,
-    "rank": rank,
+METRICS: Mapping[str, Callable[[Tensor, Questions, Any], Tensor]] = {
+    "logit_diff": lambda logits, asked, _: scoring.logit_diff(logits, asked.answer, asked.wrong),
+    "log_prob": lambda logits, asked, _: scoring.log_prob(logits, asked.answer),
+    "prob": lambda logits, asked, _: scoring.prob(logits, asked.answer),
+    "kl": lambda logits, asked, reference: scoring.kl(logits, asked.answer, reference),
+    "rank": lambda logits, asked, _: scoring.rank(logits, asked.answer),
 }
+"""The scores of `interp.measure.scoring` that may be named where a run is compared with another."""
+
+BUDGET = 2**24
+"""How many logits are scored at once: in float64 they take 128 MiB."""
 
 
-def known(name: str) -> Callable[..., Tensor]:
+def known(name: str) -> Callable[[Tensor, Questions, Any], Tensor]:
     """The built-in metric of that name."""
     if name not in METRICS:
         raise unknown("metric", name, METRICS)
@@ -168,7 +148,8 @@ def evaluate(
         InputError: an unknown name, or a function that gives neither.
     """
     if isinstance(metric, str):
-        return known(metric)(logits.float(), asked, None if reference is None else reference.float())
+        score, size = known(metric), max(1, BUDGET // max(logits[0].numel(), 1))
+        return torch.cat([score(some, asked, reference) for some in logits.split(size)]).float()
     more = (asked.prompts,) if _n_required(metric) > 1 else ()
     seen = logits[:, :, 0] if logits.shape[2] == 1 else logits
     found = torch.stack([torch.as_tensor(metric(run, *more)).float() for run in seen])

@@ -2,49 +2,24 @@
 
 `observe` runs one forward pass over the prompts (and one backward pass, and one pass over a split, only where an
 indicator asks for it); `measure` hands each indicator a view that holds what its NEEDS name, and nothing else: an
-online indicator cannot see the end of the run by accident.
-
-An indicator is a file `interp/indicators/<name>.py` that defines a function `<name>(obs, *, parameter=default, …)`,
-which returns a number, a tensor, an `Estimate` or a dictionary component -> number, and these constants:
-
-    NEEDS   what the indicator reads, and where: {"resid_post": "answer"}. "answer" keeps the position that predicts the
-            first answer token, "all" every position. The keys:
-            site          of `interp.capture`, on the prompts
-            site.grad     the gradient there of the negative log-probability of each prompt's first answer token
-            logits        on the prompts: those that predict each token of the answer ("answer")
-            train.site, test.site   a site, or logits, on a split of the task, at its scored positions ("answer")
-            weights       a copy of the parameters, by their names in the module ("all")
-            previous, initial, final   the observation ("all"), with the same NEEDS, of the previous checkpoint of the
-                          run's stored schedule, of step 0, or of the last one (hindsight measures only), or None
-            circuit       the circuit found at this checkpoint ("all"), or None
-            asked.NAME    the score NAME of `interp.measure.questions.ask` of each question that a text task lists ("all"), or
-                          None where it lists none, or none that has it
-            reference     the circuit found at a checkpoint of another run ("all"), the same for all runs; None in the
-                          run that it comes from, where it would be hindsight
-    DIMS    what the axes of a tensor are, out of "layer", "head", "pos", "digit"; () for a number; ("component",) for
-            a dictionary
-    UNIT    the unit of the value
-    ONLINE  False where the value uses anything that comes after the checkpoint
-    KIND    "behaviour" or, by default, "indicator"
-    COST    the class of its cost, where it runs passes of its own: "forward", "backward" (some of them) or "many"
+online indicator cannot see the end of the run by accident. `interp.measure.needs` says what NEEDS may name.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interp import plugins, seeds
-from interp.errors import InputError, nearest, unknown
-from interp.measure.passes import ASKED, BESIDE, SPLITS, at_answer, run_passes
+from interp import seeds
+from interp.errors import InputError, nearest
+from interp.measure.cells import blank_row, cells
+from interp.measure.needs import SPLITS, Indicator, Measure, Need, indicator, named
+from interp.measure.passes import N_TOKENS, at_answer, run_passes
+from interp.measure.scoring import columns
 from interp.models.running import evaluating
-from interp.types import Estimate
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -52,9 +27,6 @@ if TYPE_CHECKING:
 
     from interp.models import Model, Sites
     from interp.types import Batch, Example, Prompts, Task
-
-Measure = str | tuple[str, Mapping[str, Any]]
-"""An indicator's name, or its name and parameters."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -75,7 +47,7 @@ class Observation:
     prompts: Prompts
     splits: Mapping[str, Batch]
     rng: Generator
-    needs: Mapping[str, str]
+    needs: Mapping[str, Need]
     kept: Mapping[str, Any] = field(repr=False)
     previous: Observation | None = None
     initial: Observation | None = None
@@ -86,8 +58,6 @@ class Observation:
 
     def __getitem__(self, need: str) -> Any:
         if need not in self.kept:
-            if need.startswith(ASKED):
-                return None
             raise InputError(f"{need!r} was not kept of the passes; name it in NEEDS{nearest(need, self.kept)}")
         return self.kept[need]
 
@@ -99,12 +69,12 @@ class Observation:
     @property
     def answers(self) -> Int[Tensor, "prompt answer_len"]:
         """The right answer's tokens, -1 after the last."""
-        return _columns(self.prompts.answer)
+        return columns(self.prompts.answer)
 
     @property
     def wrong_answers(self) -> Int[Tensor, "prompt answer_len"]:
         """The wrong answer's tokens, as wide as `answers` (-1 after the last)."""
-        wrong, width = _columns(self.prompts.wrong), self.answers.shape[1]
+        wrong, width = columns(self.prompts.wrong), self.answers.shape[1]
         return torch.nn.functional.pad(wrong, (0, max(0, width - wrong.shape[1])), value=-1)[:, :width]
 
     @property
@@ -148,7 +118,7 @@ def observe(
     task: Task,
     prompts: Prompts,
     splits: Mapping[str, Batch],
-    needs: Mapping[str, str],
+    needs: Sequence[Need],
     rng: Generator,
     *,
     previous: Observation | None = None,
@@ -164,14 +134,14 @@ def observe(
         this very model before its weights were swapped: what they kept are copies, and their model is not looked at
         again.
     """
-    kept = run_passes(model, prompts, splits, needs, task, seeds.generator(rng.initial_seed(), "asked"))
+    kept = run_passes(model, prompts, splits, needs, task, seeds.generator(rng.initial_seed(), "questions"))
     return Observation(
         model=model,
         task=task,
         prompts=prompts,
         splits=splits,
         rng=rng,
-        needs=dict(needs),
+        needs={need.name: need for need in needs},
         kept=kept,
         circuit=circuit,
         reference=reference,
@@ -179,34 +149,6 @@ def observe(
         initial=_alone(initial),
         final=_alone(final),
     )
-
-
-def needs_of(measures: Iterable[Measure]) -> dict[str, str]:
-    """The NEEDS of all the measures together: what `observe` must keep for them.
-
-    Raises:
-        InputError: an unknown indicator or parameter.
-    """
-    needs: dict[str, str] = {}
-    for name, params in map(_named, measures):
-        for need, positions in _indicator(name, params).NEEDS.items():
-            needs[need] = "all" if "all" in (positions, needs.get(need)) else positions
-    return needs
-
-
-def sites_of(needs: Iterable[str]) -> list[str]:
-    """Of some needs, the sites within the model: not its logits and weights, nor what is asked of it or lies beside it."""
-    outside = ("logits", "weights", *BESIDE)
-    named = [need.removesuffix(".grad").rpartition(".")[2] for need in needs if not need.startswith(ASKED)]
-    return [site for site in named if site not in outside]
-
-
-def cost_class(name: str) -> str:
-    """What an indicator costs: "weights" (no pass), "forward", "backward", or "many" passes (tens to thousands)."""
-    module = plugins.module("indicators", name)
-    needs = [need for need in module.NEEDS if need not in (*BESIDE, "weights")]
-    derived = "backward" if any(need.endswith(".grad") for need in needs) else "forward" if needs else "weights"
-    return getattr(module, "COST", derived)
 
 
 def measure(obs: Observation, measures: Sequence[Measure]) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
@@ -220,67 +162,49 @@ def measure(obs: Observation, measures: Sequence[Measure]) -> tuple[list[dict[st
     """
     rows: list[dict[str, Any]] = []
     failures: list[dict[str, str]] = []
-    named = [_named(entry) for entry in measures]
-    modules = [_indicator(name, params) for name, params in named]
+    chosen = [(indicator(name, params), params) for name, params in map(named, measures)]
     with evaluating(obs.model.module), torch.no_grad():
-        for (name, params), module in zip(named, modules, strict=True):
-            for group in _groups(obs, module):
-                view = _view(obs, module, name, params, group)
+        for one, params in chosen:
+            for group in _groups(obs, one):
+                view = _view(obs, one, params, group)
                 try:
-                    result = plugins.load("indicators", name)(view, **params)
-                    values = list(_values(result, module.DIMS))
+                    values = list(cells(one.function(view, **params), one.dims))
                 except Exception as error:
-                    failures.append({"measure": name, "error": f"{type(error).__name__}: {error}"})
+                    failures.append({"measure": one.name, "error": f"{type(error).__name__}: {error}"})
                     break
-                cost = shared_cost(obs, module.NEEDS) + view.passes
-                rows += [{**_row(name, module), **value, "cost": cost, "group": group} for value in values]
+                cost = shared_cost(obs, one.needs) + view.passes
+                rows += [{**blank_row(one), **value, "cost": cost, "group": group} for value in values]
     return rows, failures
 
 
-def _groups(obs: Observation, module: ModuleType) -> tuple[str, ...]:
+def _groups(obs: Observation, one: Indicator) -> tuple[str, ...]:
     """All the questions (""), and each group of them where the indicator is a mean over questions that have it."""
     from interp.measure.questions import groups_of
 
-    scored = [need for need in module.NEEDS if need.startswith(ASKED) and obs[need] is not None]
-    return ("", *groups_of(obs.examples)) if scored and not module.DIMS else ("",)
+    scored = [need for need in one.needs if need.on == "questions" and obs[need.name] is not None]
+    return ("", *groups_of(obs.examples)) if scored and not one.dims else ("",)
 
 
-def _named(entry: Measure) -> tuple[str, Mapping[str, Any]]:
-    return (entry, {}) if isinstance(entry, str) else (entry[0], entry[1])
-
-
-def _indicator(name: str, params: Mapping[str, Any]) -> ModuleType:
-    """The indicator's module, once its parameters have been checked."""
-    module = plugins.module("indicators", name)
-    known = list(inspect.signature(plugins.load("indicators", name)).parameters)[1:]
-    for param in params:
-        if param not in known:
-            raise unknown(f"parameter of measure {name!r}", param, known)
-    return module
-
-
-def _view(obs: Observation, module: ModuleType, name: str, params: Mapping[str, Any], group: str) -> Observation:
+def _view(obs: Observation, one: Indicator, params: Mapping[str, Any], group: str) -> Observation:
     """What the indicator may see: its own needs, at its own positions, the questions of a group, and a random stream
     of its own."""
-    labels = (name, *(f"{key}={params[key]}" for key in sorted(params)))
-    stream = seeds.generator(obs.rng.initial_seed(), *labels)
+    labels = (one.name, *(f"{key}={params[key]}" for key in sorted(params)))
 
     def beside(when: str, other: Observation | None) -> Observation | None:
-        if other is None or when not in module.NEEDS:
+        if other is None or not one.wants(when):
             return None
-        circuit = other.circuit if "circuit" in module.NEEDS else None
-        return replace(other, kept=_kept(other, module.NEEDS), circuit=circuit)
+        return replace(other, kept=_kept(other, one.needs), circuit=other.circuit if one.wants("circuit") else None)
 
     return replace(
         obs,
-        kept=_of_group(obs, _kept(obs, module.NEEDS), group),
-        rng=stream,
+        kept=_of_group(obs, _kept(obs, one.needs), group),
+        rng=seeds.generator(obs.rng.initial_seed(), *labels),
         passes=0.0,
         previous=beside("previous", obs.previous),
         initial=beside("initial", obs.initial),
         final=beside("final", obs.final),
-        circuit=obs.circuit if "circuit" in module.NEEDS else None,
-        reference=obs.reference if "reference" in module.NEEDS else None,
+        circuit=obs.circuit if one.wants("circuit") else None,
+        reference=obs.reference if one.wants("reference") else None,
     )
 
 
@@ -289,15 +213,17 @@ def _alone(other: Observation | None) -> Observation | None:
     return None if other is None else replace(other, previous=None, initial=None, final=None)
 
 
-def _kept(obs: Observation, needs: Mapping[str, str]) -> dict[str, Any]:
+def _kept(obs: Observation, needs: Sequence[Need]) -> dict[str, Any]:
     """What `needs` names, at the answer position where every position was kept for the sake of another indicator."""
     kept = {}
-    for need, positions in needs.items():
-        if need in BESIDE:
+    for need in needs:
+        if need.on == "beside":
             continue
-        value = obs[need]
-        narrow = positions == "answer" and obs.needs.get(need) == "all" and need != "logits"
-        kept[need] = at_answer(value, need, obs.prompts) if narrow else value
+        value, of_all = obs[need.name], obs.needs.get(need.name)
+        narrow = (
+            need.positions == "answer" and of_all is not None and of_all.positions == "all" and need.what != "logits"
+        )
+        kept[need.name] = at_answer(value, need, obs.prompts) if narrow else value
     return kept
 
 
@@ -308,71 +234,17 @@ def _of_group(obs: Observation, kept: dict[str, Any], group: str) -> dict[str, A
     if not group:
         return kept
     here = in_group(obs.examples, group)
-    return {
-        need: value[here] if need.startswith(ASKED) and value is not None else value for need, value in kept.items()
-    }
+    scores = [name for name, value in kept.items() if value is not None and obs.needs[name].on == "questions"]
+    return {**kept, **{name: kept[name][here] for name in scores}}
 
 
-def shared_cost(obs: Observation, needs: Mapping[str, str]) -> float:
+def shared_cost(obs: Observation, needs: Sequence[Need]) -> float:
     """Forward passes over the prompts that an indicator with these needs costs alone."""
-    asked = [need for need in needs if need.startswith(ASKED)]
-    cost = obs.kept.get(f"{ASKED}n_tokens", 0) / obs.prompts.clean.numel() if asked else 0.0
-    for part in ("", *SPLITS):
-        sites = [need for need in needs if need not in (*BESIDE, *asked, "weights") and _part(need) == part]
-        passes = (1 if sites else 0) + (2 if any(site.endswith(".grad") for site in sites) else 0)
-        tokens = obs.splits[part].tokens if part and sites else obs.prompts.clean
+    asked = any(need.on == "questions" for need in needs)
+    cost = obs.kept.get(N_TOKENS, 0) / obs.prompts.clean.numel() if asked else 0.0
+    for part in ("prompts", *SPLITS):
+        met = [need for need in needs if need.on == part]
+        passes = (1 if met else 0) + (2 if any(need.gradient for need in met) else 0)
+        tokens = obs.splits[part].tokens if met and part in SPLITS else obs.prompts.clean
         cost += passes * tokens.numel() / obs.prompts.clean.numel()
     return cost
-
-
-def _part(need: str) -> str:
-    """ "train", "test", or "" for a need that is met on the prompts."""
-    head = need.partition(".")[0]
-    return head if head in SPLITS else ""
-
-
-def _row(name: str, module: ModuleType) -> dict[str, Any]:
-    return {
-        "measure": name,
-        "component": "",
-        "position": None,
-        "unit": module.UNIT,
-        "kind": getattr(module, "KIND", "indicator"),
-        "online": module.ONLINE,
-        "stderr": None,
-        "n": None,
-    }
-
-
-def _values(result: Any, dims: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """An indicator's result, one value at a time, under the names that the table's contract has for components."""
-    if isinstance(result, Mapping):
-        if tuple(dims) != ("component",):
-            raise TypeError(f"a dictionary was returned where DIMS is {tuple(dims)}; expected ('component',)")
-        for component, value in result.items():
-            yield {"component": component, **_cell(value)}
-        return
-    if not dims:
-        yield _cell(result)
-        return
-    values = torch.as_tensor(result)
-    if values.ndim != len(dims):
-        raise TypeError(f"a tensor of shape {tuple(values.shape)} was returned where DIMS is {tuple(dims)}")
-    for index in product(*map(range, values.shape)):
-        yield {**_place(dict(zip(dims, index, strict=True))), **_cell(values[index])}
-
-
-def _cell(value: Any) -> dict[str, Any]:
-    if isinstance(value, Estimate):
-        return {"value": float(value.value), "stderr": float(value.stderr), "n": int(value.n)}
-    return {"value": float(value)}
-
-
-def _place(index: Mapping[str, int]) -> dict[str, Any]:
-    """{"layer": 2, "head": 3, "pos": 5} -> component "L2H3", position 5; a digit of the answer counts as a position."""
-    component = "".join(f"{letter}{index[dim]}" for dim, letter in (("layer", "L"), ("head", "H")) if dim in index)
-    return {"component": component, "position": index.get("pos", index.get("digit"))}
-
-
-def _columns(tokens: Tensor) -> Int[Tensor, "prompt answer_len"]:
-    return tokens[:, None] if tokens.ndim == 1 else tokens

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from interp.errors import InputError
 from interp.hooks.activations import Activations, capture
+from interp.measure.metrics import questions
+from interp.measure.needs import SPLITS, Need
 from interp.models.site_tensors import resolve_positions
 from interp.models.sites import NEURON_SITES, SCORE_SITES
 from interp.types import Batch
@@ -21,87 +23,64 @@ if TYPE_CHECKING:
     from interp.models import Model
     from interp.types import Prompts, Task
 
-SPLITS = ("train", "test")
-ASKED = "asked."
-"""What the names of the needs begin with that are scores of a text task's questions."""
-BESIDE = ("previous", "initial", "final", "circuit", "reference")
+N_TOKENS = "question tokens"
+"""What is kept beside the scores of questions: how many tokens they took."""
+
 CHUNK = 2**23
 """How many logits a pass over a split computes at once."""
-
-
-class Extended(NamedTuple):
-    """Prompts with their right answers written behind them, and where each answer token is predicted."""
-
-    tokens: Int[Tensor, "prompt pos"]
-    mask: Bool[Tensor, "prompt pos"] | None
-    at: Int[Tensor, "prompt answer_len"]
 
 
 def run_passes(
     model: Model,
     prompts: Prompts,
     splits: Mapping[str, Batch],
-    needs: Mapping[str, str],
+    needs: Sequence[Need],
     task: Task | None = None,
     rng: Generator | None = None,
 ) -> dict[str, Any]:
     """Everything that `needs` names, on the CPU; None for a site that this architecture does not have, and for the
     scores of questions where the task lists none."""
-    kept: dict[str, Any] = {need: None for need in needs if _absent(model, need)}
-    wanted = {need: positions for need, positions in needs.items() if need not in (*BESIDE, *kept)}
-    if wanted.pop("weights", None):
+    kept: dict[str, Any] = {need.name: None for need in needs if _absent(model, need)}
+    wanted = [need for need in needs if need.name not in kept]
+    if any(need.on == "weights" for need in wanted):
         kept["weights"] = copy_weights(model)
-    asked = [need for need in wanted if need.startswith(ASKED)]
+    asked = [need for need in wanted if need.on == "questions"]
     if asked:
         kept |= _ask(model, task, asked, rng)
     for split in SPLITS:
-        sites = [need.removeprefix(f"{split}.") for need in wanted if need.startswith(f"{split}.")]
+        sites = [need.what for need in wanted if need.on == split]
         if sites:
             found = _run_split(model, _split(splits, split), sites)
             kept |= {f"{split}.{site}": value for site, value in found.items()}
-    on_prompts = {need: wanted[need] for need in wanted if need not in asked and need.partition(".")[0] not in SPLITS}
+    on_prompts = [need for need in wanted if need.on == "prompts"]
     return kept | (_run_prompts(model, prompts, on_prompts) if on_prompts else {})
 
 
-def _ask(model: Model, task: Task | None, needs: Sequence[str], rng: Generator | None) -> dict[str, Any]:
+def _ask(model: Model, task: Task | None, needs: Sequence[Need], rng: Generator | None) -> dict[str, Any]:
     """The scores of the questions that the task lists, and how many tokens they took."""
     from interp.measure.questions import ask
 
     text = None if task is None else task.text
     if task is None or text is None or not text.examples:
-        return {**dict.fromkeys(needs), f"{ASKED}n_tokens": 0}
+        return {**dict.fromkeys(need.name for need in needs), N_TOKENS: 0}
     answers = ask(model, text.examples, task.tokenizer, protocol=text.protocol, rng=rng)
-    scores = {need: answers.scores.get(need.removeprefix(ASKED)) for need in needs}
-    return {**scores, f"{ASKED}n_tokens": answers.n_tokens}
+    return {**{need.name: answers.scores.get(need.what) for need in needs}, N_TOKENS: answers.n_tokens}
 
 
 def run_prompts(
     model: Model, prompts: Prompts, interventions: Sequence[Intervention] = ()
 ) -> Float[Tensor, "prompt answer_len vocab"]:
     """The logits that predict each answer token after the right ones before it, on the CPU."""
-    tokens, mask, at = extend(prompts)
-    found = capture(model, tokens, "logits", logits_at=at, mask=mask, device="cpu", interventions=interventions)
-    return found["logits"][0]
-
-
-def extend(prompts: Prompts) -> Extended:
-    """Write all tokens of the answer but the last behind the position that predicts the first; nothing changes for
-    one-token answers.
-
-    Whatever the prompt had there is overwritten: it comes after the position that is asked about.
-    """
-    answer = prompts.answer[:, None] if prompts.answer.ndim == 1 else prompts.answer
-    first = answer_positions(prompts)
-    n_prompts, n_pos = prompts.clean.shape
-    at = first[:, None] + torch.arange(answer.shape[1])
-    missing = int(at.max()) + 1 - n_pos
-    tokens = torch.cat([prompts.clean.cpu(), torch.zeros(n_prompts, max(missing, 0), dtype=prompts.clean.dtype)], dim=1)
-    tokens = tokens.scatter(1, at[:, 1:], answer[:, :-1].clamp(min=0).cpu().to(tokens.dtype))
-    mask = prompts.mask
-    if mask is not None:
-        mask = torch.cat([mask.cpu(), torch.zeros(n_prompts, max(missing, 0), dtype=torch.bool)], dim=1)
-        mask = mask.scatter(1, at[:, 1:], torch.ones_like(at[:, 1:], dtype=torch.bool))
-    return Extended(tokens, mask, at)
+    asked = questions(prompts, model)
+    return capture(
+        model,
+        asked.clean,
+        "logits",
+        logits_at=asked.read,
+        mask=asked.mask,
+        device="cpu",
+        interventions=interventions,
+    )["logits"][0]
 
 
 def answer_positions(prompts: Prompts) -> Int[Tensor, "prompt"]:
@@ -111,10 +90,10 @@ def answer_positions(prompts: Prompts) -> Int[Tensor, "prompt"]:
     return at[:, 0].cpu()
 
 
-def at_answer(value: Tensor, need: str, prompts: Prompts) -> Tensor:
+def at_answer(value: Tensor, need: Need, prompts: Prompts) -> Tensor:
     """Activations at each prompt's answer position: [layer, prompt, pos, …] -> [layer, prompt, …]; of a pattern, the
     query axis."""
-    value = value.movedim(3, 2) if need.removesuffix(".grad") in SCORE_SITES else value
+    value = value.movedim(3, 2) if need.what in SCORE_SITES else value
     return value[:, torch.arange(value.shape[1]), answer_positions(prompts)]
 
 
@@ -128,31 +107,30 @@ def copy_weights(model: Model) -> dict[str, Tensor]:
     return {name: copies[id(parameter)] for name, parameter in named.items()}
 
 
-def _run_prompts(model: Model, prompts: Prompts, needs: Mapping[str, str]) -> dict[str, Tensor]:
+def _run_prompts(model: Model, prompts: Prompts, needs: Sequence[Need]) -> dict[str, Tensor]:
     """One pass over the prompts, and a backward one where a gradient is needed."""
-    extended = extend(prompts)
-    sites = list(dict.fromkeys(need.removesuffix(".grad") for need in needs))
-    everywhere = any(positions == "all" for need, positions in needs.items() if need != "logits")
+    asked = questions(prompts, model)
+    everywhere = any(need.positions == "all" for need in needs if need.what != "logits")
     found = capture(
         model,
-        extended.tokens,
-        sites,
-        positions=None if everywhere else extended.at[:, :1],
-        logits_at=extended.at,
-        mask=extended.mask,
-        gradients_of=_first_token_loss(prompts) if any(need.endswith(".grad") for need in needs) else None,
+        asked.clean,
+        list(dict.fromkeys(need.what for need in needs)),
+        positions=None if everywhere else asked.read[:, :1],
+        logits_at=asked.read,
+        mask=asked.mask,
+        gradients_of=_first_token_loss(prompts) if any(need.gradient for need in needs) else None,
         device="cpu",
     )
     n_pos, kept = prompts.clean.shape[1], {}
-    for need, positions in needs.items():
+    for need in needs:
         value = _found(found, need)
-        if need == "logits":
-            kept[need] = value[0]
+        if need.what == "logits":
+            kept[need.name] = value[0]
             continue
         value = _cropped(value, need, n_pos)
-        if positions == "answer":
+        if need.positions == "answer":
             value = at_answer(value, need, prompts) if everywhere else _only_position(value, need)
-        kept[need] = value
+        kept[need.name] = value
     return kept
 
 
@@ -195,29 +173,27 @@ def _first_token_loss(prompts: Prompts) -> Any:
     return loss
 
 
-def _found(found: Activations, need: str) -> Tensor:
-    if not need.endswith(".grad"):
-        return found[need]
+def _found(found: Activations, need: Need) -> Tensor:
+    if not need.gradient:
+        return found[need.what]
     if found.gradients is None:
         raise AssertionError("gradients were asked for")
-    return found.gradients[need.removesuffix(".grad")].cpu()
+    return found.gradients[need.what].cpu()
 
 
-def _cropped(value: Tensor, need: str, n_pos: int) -> Tensor:
+def _cropped(value: Tensor, need: Need, n_pos: int) -> Tensor:
     """Without the positions of the answer's tokens."""
-    if need.removesuffix(".grad") in SCORE_SITES:
-        return value[..., :n_pos, :n_pos]
-    return value if need.startswith("logits") else value[:, :, :n_pos]
+    return value[..., :n_pos, :n_pos] if need.what in SCORE_SITES else value[:, :, :n_pos]
 
 
-def _only_position(value: Tensor, need: str) -> Tensor:
-    return value.select(3 if need.removesuffix(".grad") in SCORE_SITES else 2, 0)
+def _only_position(value: Tensor, need: Need) -> Tensor:
+    return value.select(3 if need.what in SCORE_SITES else 2, 0)
 
 
-def _absent(model: Model, need: str) -> bool:
+def _absent(model: Model, need: Need) -> bool:
     """Whether this architecture has no such site: no MLPs, or no stream between attention and MLP."""
-    site, sites = need.removesuffix(".grad").rpartition(".")[2], model.sites
-    if sites is None:
+    site, sites = need.site, model.sites
+    if sites is None or site is None:
         return False
     no_mlp = sites.mlp is None and site in ("resid_mid", "mlp_out", *NEURON_SITES)
     return no_mlp or (sites.parallel and site == "resid_mid")

@@ -1,8 +1,9 @@
-"""Behaviour as pure functions of logits and answers: one value a prompt, and their mean with its standard error.
+"""Scores: what logits, answers and choices are worth, each defined once for measures, patching, circuits and lenses.
 
-Logits are Float[prompt, answer_len, vocab]: those that predict each answer token after the right ones before it.
-Answers are Int[prompt] or Int[prompt, answer_len], padded on the right with -1. Values are NaN where a prompt defines
-none.
+Logits are Float[…, prompt, answer_len, vocab]: those that predict each answer token after the right ones before it, of
+one run or of several in front. Answers are Int[prompt] or Int[prompt, answer_len], padded on the right with -1. A score
+is one value a prompt, in float64 (in float32 the loss of a well-fitted model underflows), and NaN where a prompt
+defines none: an absent answer is neither right nor wrong.
 """
 
 from __future__ import annotations
@@ -13,97 +14,141 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.measure.scores import log_softmax, mean, pick
-from interp.measure.scores import rank as rank_among
 from interp.types import Estimate
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
-    Logits = Float[Tensor, "prompt answer_len vocab"]
+    Logits = Float[Tensor, "*run prompt answer_len vocab"]
     Answer = Int[Tensor, "prompt"] | Int[Tensor, "prompt answer_len"]
-
-__all__ = [
-    "Estimate",
-    "brier",
-    "calibration_error",
-    "edit_distance",
-    "exact_match",
-    "log_prob",
-    "log_prob_per_token",
-    "logit_diff",
-    "mean",
-    "option_brier",
-    "prob",
-    "rank",
-    "ratio",
-    "rmse",
-    "text_edit_distance",
-    "token_accuracy",
-]
+    Values = Float[Tensor, "*run prompt"]
 
 
-def exact_match(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
+def log_softmax(logits: Float[Tensor, "... vocab"]) -> Float[Tensor, "... vocab"]:
+    """Log-probabilities in nats."""
+    return logits.double().log_softmax(dim=-1)
+
+
+def pick(values: Float[Tensor, "... vocab"], tokens: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The value at each token, the same tokens in every run; NaN where there is no token (-1)."""
+    tokens = tokens.to(values.device).expand(values.shape[:-1])
+    picked = values.gather(-1, tokens.clamp(min=0)[..., None])[..., 0]
+    return picked.masked_fill(tokens < 0, math.nan)
+
+
+def exact_match(logits: Logits, answer: Answer) -> Values:
     """1 where every answer token has the largest logit: greedy decoding gives the answer."""
-    answer = columns(answer)
-    right = ((logits.argmax(-1) == answer) | (answer < 0)).all(1).double()
-    return right.masked_fill((answer < 0).all(1), math.nan)
+    answer = _on(logits, answer)
+    right = ((logits.argmax(-1) == answer) | (answer < 0)).all(-1).double()
+    return _where_answered(right, answer)
 
 
-def token_accuracy(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
+def token_accuracy(logits: Logits, answer: Answer) -> Values:
     """Share of the answer's tokens that have the largest logit, each after the right ones before it."""
-    answer = columns(answer)
-    right = (logits.argmax(-1) == answer).double().masked_fill(answer < 0, math.nan)
-    return right.nanmean(1)
+    answer = _on(logits, answer)
+    return (logits.argmax(-1) == answer).double().masked_fill(answer < 0, math.nan).nanmean(-1)
 
 
-def edit_distance(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
+def edit_distance(logits: Float[Tensor, "prompt answer_len vocab"], answer: Answer) -> Float[Tensor, "prompt"]:
     """Levenshtein distance, in tokens, from the tokens with the largest logits to the answer's."""
-    answer = columns(answer)
-    guesses = logits.argmax(-1)
-    distances = [
-        _levenshtein(guess[right >= 0].tolist(), right[right >= 0].tolist())
-        for guess, right in zip(guesses, answer, strict=True)
-    ]
-    return torch.tensor(distances, dtype=torch.float64)
+    answer = _on(logits, answer)
+    rows = zip(logits.argmax(-1), answer, strict=True)
+    distances = [_levenshtein(guess[right >= 0].tolist(), right[right >= 0].tolist()) for guess, right in rows]
+    return _where_answered(torch.tensor(distances, dtype=torch.float64, device=answer.device), answer)
 
 
-def log_prob(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
+def log_prob(logits: Logits, answer: Answer) -> Values:
     """ln p(answer | prompt) in nats: the sum over the answer's tokens."""
-    found = _token_log_probs(logits, answer)
-    return found.nansum(1).masked_fill(found.isnan().all(1), math.nan)
+    answer = _on(logits, answer)
+    return _where_answered(token_log_probs(logits, answer).nansum(-1), answer)
 
 
-def log_prob_per_token(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
+def log_prob_per_token(logits: Logits, answer: Answer) -> Values:
     """ln p(answer | prompt) / number of answer tokens, in nats."""
-    return _token_log_probs(logits, answer).nanmean(1)
+    return token_log_probs(logits, answer).nanmean(-1)
 
 
-def prob(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
+def prob(logits: Logits, answer: Answer) -> Values:
     """p(answer | prompt), the product over the answer's tokens: how often sampling gives the answer."""
     return log_prob(logits, answer).exp()
 
 
-def logit_diff(logits: Logits, answer: Answer, wrong: Answer) -> Float[Tensor, "prompt"]:
+def token_log_probs(logits: Logits, answer: Answer) -> Float[Tensor, "*run prompt answer_len"]:
+    """ln p of each answer token after the right ones before it, in nats; NaN after the last."""
+    return pick(log_softmax(logits), columns(answer))
+
+
+def logit_diff(logits: Logits, answer: Answer, wrong: Answer) -> Values:
     """logit(answer) − logit(wrong) at the first token in which they differ; NaN where none does or one of them has
     ended."""
+    first, pair, differ = contrast(_on(logits, answer), _on(logits, wrong))
+    prompts = torch.arange(len(first), device=first.device)
+    there = logits[..., prompts, first, :]
+    right, other = (pick(there, token).double() for token in pair.unbind(-1))
+    return (right - other).masked_fill(~differ, math.nan)
+
+
+def contrast(
+    answer: Answer, wrong: Answer
+) -> tuple[Int[Tensor, "prompt"], Int[Tensor, "prompt 2"], Bool[Tensor, "prompt"]]:
+    """Where right and wrong answer first differ, their tokens there (0 where there is none), and whether they do."""
     answer, wrong = columns(answer), columns(wrong)
-    first = (answer != wrong).long().argmax(1, keepdim=True)
-    right, other = (pick(logits.double(), tokens).gather(1, first)[:, 0] for tokens in (answer, wrong))
-    return (right - other).masked_fill((answer == wrong).all(1), math.nan)
+    width = min(answer.shape[1], wrong.shape[1])
+    answer, wrong = answer[:, :width], wrong[:, :width]
+    differ = (answer != wrong) & (answer >= 0) & (wrong >= 0)
+    first, prompts = differ.long().argmax(1), torch.arange(len(differ), device=differ.device)
+    return first, torch.stack([answer[prompts, first], wrong[prompts, first]], dim=-1).clamp(min=0), differ.any(1)
 
 
-def brier(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
+def kl(logits: Logits, answer: Answer, reference: Float[Tensor, "prompt answer_len vocab"]) -> Values:
+    """KL(reference ‖ this run) of the next-token distributions, in nats, summed over the answer's tokens."""
+    answer = _on(logits, answer)
+    before, after = log_softmax(reference), log_softmax(logits)
+    found = (before.exp() * (before - after)).sum(-1)
+    return _where_answered(found.masked_fill(answer < 0, 0.0).sum(-1), answer)
+
+
+def brier(logits: Logits, answer: Answer) -> Values:
     """Σ_tokens (p(token) − [token is right])² over the vocabulary, mean over the answer's tokens: 0 … 2 (Brier
     1950)."""
     probs = log_softmax(logits).exp()
-    return (probs.square().sum(-1) - 2 * pick(probs, columns(answer)) + 1).nanmean(1)
+    return (probs.square().sum(-1) - 2 * pick(probs, columns(answer)) + 1).nanmean(-1)
 
 
-def rank(logits: Logits, answer: Answer) -> Float[Tensor, "prompt"]:
-    """Rank of the first answer token among the logits: 1 is the top, ties count half."""
-    return rank_among(logits[:, 0], columns(answer)[:, 0])
+def rank(logits: Logits, answer: Answer) -> Values:
+    """Rank of the first answer token among the logits: 1 + how many are larger, ties counted half."""
+    return token_rank(logits[..., 0, :], _on(logits, answer)[:, 0])
+
+
+def token_rank(logits: Float[Tensor, "*run prompt vocab"], tokens: Int[Tensor, "prompt"]) -> Values:
+    """1 + how many tokens have a larger logit, those with the same logit counted half; NaN where there is no token."""
+    tokens = tokens.to(logits.device)
+    own = pick(logits, tokens)[..., None]
+    found = 0.5 + (logits > own).double().sum(-1) + (logits == own).double().sum(-1) / 2
+    return found.masked_fill(tokens < 0, math.nan)
+
+
+def mean(values: Float[Tensor, "example"]) -> Estimate:
+    """Mean over independent examples, NaN ones left out. Of zeros and ones, the standard error is binomial."""
+    values = values[~values.isnan()].double()
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, math.nan, 0)
+    return Estimate(float(values.mean()), float(values.var(correction=0) / n) ** 0.5, n)
+
+
+def sequence_mean(values: Float[Tensor, "scored"], scored: Bool[Tensor, "prompt pos"]) -> Estimate:
+    """Mean over scored positions; its standard error takes the positions of a sequence together (clustered), for
+    they depend on each other: sqrt(Σ_sequences (Σ_positions (x − mean))²)/N. `scored` says which positions the
+    values belong to."""
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan, math.nan, 0)
+    values = values.double()
+    sequence = scored.nonzero()[:, 0]
+    residual = torch.zeros(len(scored), dtype=torch.float64).index_add(0, sequence, values - values.mean())
+    return Estimate(float(values.mean()), float(residual.square().sum().sqrt() / n), n)
 
 
 def option_brier(log_probs: Float[Tensor, "option"], scores: Float[Tensor, "option"]) -> float:
@@ -173,8 +218,12 @@ def columns(answer: Answer) -> Int[Tensor, "prompt answer_len"]:
     return answer[:, None] if answer.ndim == 1 else answer
 
 
-def _token_log_probs(logits: Logits, answer: Answer) -> Float[Tensor, "prompt answer_len"]:
-    return pick(log_softmax(logits), columns(answer))
+def _on(logits: Tensor, answer: Answer) -> Int[Tensor, "prompt answer_len"]:
+    return columns(answer).to(logits.device)
+
+
+def _where_answered(values: Tensor, answer: Int[Tensor, "prompt answer_len"]) -> Tensor:
+    return values.masked_fill((answer < 0).all(-1), math.nan)
 
 
 def _levenshtein(a: Sequence[object], b: Sequence[object]) -> int:

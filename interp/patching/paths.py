@@ -68,7 +68,7 @@ def path_patch(
     """
     if through not in THROUGH:
         raise unknown("path", through, THROUGH)
-    asked = questions(prompts)
+    asked = questions(prompts, model)
     base, source = (asked.corrupt, asked.clean) if direction == "denoise" else (asked.clean, asked.corrupt)
     site, layer, head = _sender(model, sender)
     names = [receivers] if isinstance(receivers, str) else list(receivers)
@@ -165,7 +165,7 @@ def knock_out(
 
     queries, keys: positions; negative queries count back from the last unmasked position, negative keys from the right end.
     """
-    asked = questions(prompts)
+    asked = questions(prompts, model)
     tokens = asked.clean if run == "clean" else asked.corrupt
     cut = [
         Intervention(site="attn_scores", layer=layer, heads=heads, positions=queries, keys=keys, value=float("-inf"))
@@ -178,7 +178,7 @@ def knock_out(
 def _effect(model: Model, prompts: Prompts, patched: Tensor, metric: Metric, direction: str) -> PathEffect:
     if isinstance(metric, str):
         known(metric)
-    asked = questions(prompts)
+    asked = questions(prompts, model)
     runs = [
         intervene(model, tokens, (), mask=asked.mask, positions=asked.read) for tokens in (asked.clean, asked.corrupt)
     ]

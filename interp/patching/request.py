@@ -63,7 +63,7 @@ def checked(model: Model, prompts: Prompts, site: str, by: tuple[str, ...], metr
         known(metric)
     if direction not in ("denoise", "noise"):
         raise unknown("direction", direction, ("denoise", "noise"))
-    asked = questions(prompts)
+    asked = questions(prompts, model)
     n_pos = prompts.clean.shape[1]
     lengths = {"layer": model.n_layers, "pos": n_pos}
     if site in HEAD_SITES or site == "pattern":

@@ -30,7 +30,7 @@ ROLES = ("previous", "duplicate", "induction", "first", "answer")
 
 def role_scores(model: Model, prompts: Prompts) -> dict[str, Float[Tensor, "layer head"]]:
     """Every head's score in every role, on the clean prompts."""
-    asked = questions(prompts)
+    asked = questions(prompts, model)
     tokens = asked.clean
     real = torch.ones_like(tokens, dtype=torch.bool) if asked.mask is None else asked.mask.bool()
     targets = role_targets(tokens, real, asked.answer[:, 0], asked.read[:, 0])

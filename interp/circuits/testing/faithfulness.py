@@ -20,6 +20,7 @@ from interp.circuits._attribution import Pair, pair_of
 from interp.circuits._circuit import Circuit
 from interp.circuits._masked import masked_values
 from interp.errors import InputError
+from interp.measure import scoring
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -106,10 +107,8 @@ def of_circuit(
 def exact_match(
     logits: Float[Tensor, "prompt vocab"] | Float[Tensor, "prompt answer_len vocab"], prompts: Prompts
 ) -> Float[Tensor, "prompt"]:
-    """A metric for circuits: 1 where every token of the answer comes first, else 0. It has no gradient: for testing."""
-    answer = (prompts.answer if prompts.answer.dim() == 2 else prompts.answer[:, None]).to(logits.device)
-    first = logits.view(*answer.shape[:1], -1, logits.shape[-1]).argmax(-1)[:, : answer.shape[1]]
-    return ((first == answer) | (answer < 0)).all(1).float()
+    """A metric for circuits: 1 where every token of the answer comes first, else 0; NaN without an answer. No gradient: for testing."""
+    return scoring.exact_match(logits if logits.dim() == 3 else logits[:, None], prompts.answer)
 
 
 def normalised(value: float, clean: float, empty: float) -> float:
