@@ -10,6 +10,10 @@ class InputError(ValueError):
     """Wrong input from outside (a name, a file, a value). The command line prints it as one line and exits with 2."""
 
 
+class Damaged(InputError):
+    """A file that is not what was written. The command line prints it as one line and exits with 1."""
+
+
 def nearest(name: object, choices: Iterable[object], *, limit: int = 12) -> str:
     """A clause to end an error message with: `; did you mean 'z'?` or `; expected one of a, b, c`."""
     names = [str(choice) for choice in choices]

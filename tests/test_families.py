@@ -27,6 +27,7 @@ from interp.families import (
 )
 from interp.families.pretrained import understood
 from interp.families.weights import is_whole
+from interp.files import write_json
 from interp.training import planned_runs
 from interp.training.grow import grow
 from interp.types import Address, CheckpointRef
@@ -178,7 +179,7 @@ def test_steps_with_equal_weights_are_reported(store: Path) -> None:
     shutil.copy(run / "step2" / "model.safetensors", run / "step8" / "model.safetensors")
     manifest = json.loads((run / "step8" / "manifest.json").read_text())
     manifest["sha256"] = json.loads((run / "step2" / "manifest.json").read_text())["sha256"]
-    (run / "step8" / "manifest.json").write_text(json.dumps(manifest))
+    write_json(run / "step8" / "manifest.json", manifest)
     assert "tiny:d16/base/seed1: steps 2 and 8 have the same weights" in verify(family("tiny", root=store).refs)
 
 

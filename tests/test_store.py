@@ -11,7 +11,7 @@ def row(key, step=1, **more):
 
 
 def planned(run, *keys):
-    store.write_json(run / "plan.json", [{"unit": f"u{key}", "keys": [key]} for key in keys])
+    store.write_plan(run, [(f"u{key}", [key]) for key in keys])
 
 
 def test_rows_come_back_in_order_whatever_the_order_of_writing(tmp_path):

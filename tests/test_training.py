@@ -250,6 +250,9 @@ def test_what_is_deleted_is_grown_again(tmp_path: Path) -> None:
     (run.folder(tmp_path) / "step18" / "model.safetensors").write_bytes(b"cut short")
     assert missing_steps(tmp_path, run) == [6, 12, 18, 24]
     grow(run, tmp_path)
+    kept = run.folder(tmp_path) / "step18" / "damaged" / "model.safetensors"
+    assert kept.read_bytes() == b"cut short"  # set aside, not deleted
+    kept.unlink()
     assert files(tmp_path) == before
 
 

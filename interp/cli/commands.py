@@ -45,13 +45,13 @@ def do_status(args: argparse.Namespace) -> int:
         _print_json(state)
     else:
         _print_status(state)
-    return 1 if state["failures"] else 0
+    return 1 if state["failures"] or state["damaged"] else 0
 
 
 def do_report(args: argparse.Namespace) -> int:
     """interp report TABLE"""
     _write_report(Path(args.table), args.out)
-    return 0
+    return _tell_damage(args.table)
 
 
 def do_export(args: argparse.Namespace) -> int:
@@ -67,7 +67,17 @@ def do_export(args: argparse.Namespace) -> int:
         print(table.to_json(orient="records"))
     else:
         sys.stdout.write(write_csv(table))
-    return 0
+    return _tell_damage(args.table)
+
+
+def _tell_damage(table: str) -> int:
+    """Names the damaged files of a run directory beside those that the table is made of; the exit code."""
+    from interp.table.store import integrity
+
+    found = integrity(table)["damaged"] if (Path(table) / "shards").is_dir() else []
+    for name in found:
+        print(f"interp: {Path(table) / name} is damaged: `interp run` makes it again", file=sys.stderr)
+    return 1 if found else 0
 
 
 def do_verify(args: argparse.Namespace) -> int:
@@ -78,17 +88,29 @@ def do_verify(args: argparse.Namespace) -> int:
         found = verify_device(_load(args.target, args.root), args.device or "cpu", args.dtype or "float32")
         _show(found, args.json)
         return 0 if found["agrees"] else 1
-    from interp.families import family, verify
-
-    refs = family(args.target, root=args.root).checkpoints()
-    problems = verify(refs)
+    found = _verified(args.target, args.root)
     if args.json:
-        _print_json({"family": args.target, "checkpoints": len(refs), "problems": problems})
+        _print_json(found)
     else:
-        print(f"{args.target}: {len(refs)} checkpoints, {len(problems)} problems")
-        for problem in problems:
+        counted = f"{found['checkpoints']} checkpoints" if "checkpoints" in found else f"{found['files']} files"
+        unsealed = (
+            f", {len(found['unsealed'])} unsealed (the next `interp run` seals them)" if found["unsealed"] else ""
+        )
+        print(f"{args.target}: {counted}, {len(found['problems'])} problems{unsealed}")
+        for problem in found["problems"]:
             print(f"  {problem}")
-    return 1 if problems else 0
+    return 1 if found["problems"] else 0
+
+
+def _verified(target: str, root: str | None) -> dict[str, Any]:
+    """What is wrong with a run directory, or with checkpoints."""
+    from interp.families.verification import verify_target
+    from interp.table import store
+
+    path = Path(target)
+    if any((path / name).exists() for name in ("plan.json", "shards")):
+        return {"target": target, **store.verify(path)}
+    return verify_target(target, root=root)
 
 
 def do_list(args: argparse.Namespace) -> int:
@@ -271,6 +293,10 @@ def _print_status(state: dict[str, Any]) -> None:
     for failure in state["failures"]:
         what = " ".join(filter(None, [failure["task"], failure["measure"]]))
         print(f"  failed: {failure['unit']} {what}: {failure['error']}")
+    for name in state["damaged"]:
+        print(f"  damaged: {name} (`interp run` sets it aside and makes it again)")
+    if state["unsealed"]:
+        print(f"  unsealed: {len(state['unsealed'])} files of an older version (the next `interp run` seals them)")
 
 
 def _show(found: Any, as_json: bool) -> None:

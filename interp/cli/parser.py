@@ -1,19 +1,22 @@
 """The command line: what can be typed. What each command does is in `interp.cli.parser.commands`.
 
-Exit codes: 0 done, 1 finished with failed units (each named), 2 wrong input.
+Exit codes: 0 done, 1 finished with failed units or damaged files (each named) or stopped by the system (a full disk, a
+file that may not be read), 2 wrong input, 130 stopped by Ctrl-C or SIGTERM.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from interp import __version__
-from interp.errors import InputError, nearest
+from interp.errors import Damaged, InputError, nearest
 
 EPILOG = (
     "Addresses of checkpoints: family:size[/setting][/seedK]@stepN; a part may be left out where there is one choice."
@@ -28,6 +31,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _as_interrupt)
     try:
         parser, names = _parser()
         _check_command(arguments, names)
@@ -43,13 +48,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _command(args.command)(args)
     except InputError as error:
         print(f"interp: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, Damaged) else 2
     except BrokenPipeError:  # the reader (head, less) has seen enough
         sys.stderr.close()
         return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"interp: {where}{error.strerror or error}; what is done is kept", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\ninterp: stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _as_interrupt(*_: object) -> NoReturn:
+    """SIGTERM, as schedulers send it, ends a command like Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def _show_warning(message: Warning | str, *_: object) -> None:
@@ -103,8 +117,12 @@ def _parser() -> tuple[_Parser, list[str]]:
     group.add_argument("--csv", metavar="FILE", help="write CSV (default: to standard output)")
     group.add_argument("--parquet", metavar="FILE", help="write Parquet")
 
-    verify = sub.add_parser("verify", help="check stored weights, or a device or precision against float32 on the CPU")
-    verify.add_argument("target", help="family or, with --device or --dtype, a model's address or folder")
+    verify = sub.add_parser(
+        "verify", help="check every stored file, or a device or precision against float32 on the CPU"
+    )
+    verify.add_argument(
+        "target", help="family, address or run directory; with --device or --dtype an address or folder"
+    )
     verify.add_argument("--device", help="compare forward, capture and a patch on this device with the CPU")
     verify.add_argument("--dtype", help="the same in this precision: float32, float16, bfloat16")
     verify.add_argument("--root", help="where checkpoints are (default ./checkpoints)")

@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from interp import files
 from interp.engine import provenance
 from interp.engine.config import Experiment, resolved
 from interp.engine.units import Unit, expand
@@ -52,9 +53,11 @@ def run_experiment(
     """
     out = Path(out)
     units = expand(experiment, root=root, workers=workers)
-    store.write_whole(out / "config.yaml", yaml.safe_dump(resolved(experiment), sort_keys=False).encode())
-    store.write_json(out / "environment.json", provenance.environment())
-    store.write_json(out / "plan.json", [{"unit": u.address, "keys": [r.key for r in u.results]} for u in units])
+    for name in store.heal(out):
+        print(f"sweep: {out / name} is damaged: set aside, and made again", file=sys.stderr)
+    files.write_yaml(out / "config.yaml", yaml.safe_dump(resolved(experiment), sort_keys=False))
+    files.write_json(out / "environment.json", provenance.environment())
+    store.write_plan(out, [(unit.address, [result.key for result in unit.results]) for unit in units])
 
     todo = missing(units[shard[0] :: shard[1]], store.keys(out) - _lost(units, out))
     log = _progress(len(todo), len(units), out / "run.log")

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp import plugins, seeds
+from interp import files, plugins, seeds
 from interp.engine.config import Experiment, TaskSpec
 from interp.engine.units import COMPARED, Result, Unit, circuit_key, task_of
 from interp.errors import InputError
@@ -205,11 +205,11 @@ def _circuit(ref: CheckpointRef, spec: TaskSpec, experiment: Experiment, out: Pa
         raise InputError("the experiment asks for no circuits")
     path = out / "circuits" / f"{circuit_key(ref, spec, experiment)}.json"
     if path.is_file():
-        return Circuit.from_json(json.loads(path.read_text()))
+        return Circuit.from_json(files.read_json(path))
     model = _model_at(ref, experiment)
     found_on, _ = split(_circuit_prompts(ref, spec, experiment, model))
     circuit = find_circuit(model, found_on, method=wanted.method, metric=wanted.metric)
-    store.write_json(path, circuit.to_json())
+    files.write_json(path, circuit.to_json())
     return circuit
 
 
@@ -220,13 +220,13 @@ def _formation(ref: CheckpointRef, spec: TaskSpec, experiment: Experiment, out: 
 
     path = out / "formation" / f"{circuit_key(ref, spec, experiment)}.json"
     if path.is_file():
-        return json.loads(path.read_text())
+        return files.read_json(path)
     wanted = experiment.circuits
     assert wanted is not None
     circuit, model = _circuit(ref, spec, experiment, out), _model_at(ref, experiment)
     prompts = _circuit_prompts(ref, spec, experiment, model)
     found = snapshot(model, ref.step, prompts, method=wanted.method, metric=wanted.metric, circuit=circuit).to_json()
-    store.write_json(path, found)
+    files.write_json(path, found)
     return found
 
 

@@ -7,7 +7,6 @@ entries.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -19,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from interp.errors import InputError
 
@@ -218,6 +219,5 @@ def _change(cache: Path, change: Callable[[dict[str, Any]], object]) -> None:
 @contextmanager
 def _locked(cache: Path) -> Iterator[None]:
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "interp-ledger.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(cache / "interp-ledger.lock"):
         yield

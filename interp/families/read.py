@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp.errors import InputError
+from interp.errors import Damaged, InputError
 from interp.families.address import format_address
 from interp.families.store import CONFIG, WEIGHTS, read_json
-from interp.families.weights import read_safetensors
+from interp.families.weights import digest, read_safetensors
 from interp.types import CheckpointRef
 
 if TYPE_CHECKING:
@@ -52,14 +52,18 @@ def read_config(ref: CheckpointRef) -> dict[str, Any]:
     """What config.json says, with `architecture`: enough to build the model.
 
     Raises:
-        InputError: no configuration, or one with an attribute that nothing here understands.
+        InputError: no configuration, or one with an attribute that nothing here understands; Damaged: another than the
+            manifest says.
     """
     from interp.families.legacy import native_config
     from interp.families.pretrained import understood
 
     checked = native_config if _layout(ref) == "legacy" else understood
     with on_disk(ref) as folder:
-        return checked(read_json(folder / CONFIG), where=str(folder / CONFIG))
+        path, known = folder / CONFIG, ref.manifest.get("files", {}).get(CONFIG)
+        if known is not None and path.is_file() and digest(path) != known:
+            raise Damaged(f"{path} is not the file that its manifest describes (sha256 differs); make it again")
+        return checked(read_json(path), where=str(path))
 
 
 def read_tokenizer(ref: CheckpointRef) -> PreTrainedTokenizerBase | None:

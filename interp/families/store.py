@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from interp.errors import InputError
+from interp import files
+from interp.errors import Damaged, InputError
+from interp.families.weights import digest
 from interp.types import CheckpointRef
 
 ROOT_VARIABLE = "INTERP_CHECKPOINTS"
-WEIGHTS, CONFIG, MANIFEST = "model.safetensors", "config.json", "manifest.json"
+WEIGHTS, CONFIG, MANIFEST, RESUME = "model.safetensors", "config.json", "manifest.json", "resume.safetensors"
 _FIELDS = ("family", "size", "setting", "seed", "step", "sha256", "tokens")
 
 
@@ -30,8 +31,17 @@ def stored_families(root: Path) -> list[str]:
 
 
 def stored_checkpoints(root: Path, family: str) -> list[CheckpointRef]:
-    """The complete checkpoints of a family: those with a manifest."""
-    return [read_manifest(path.parent) for path in (root / family).glob(f"*/*/seed*/step*/{MANIFEST}")]
+    """The complete checkpoints of a family: those with a manifest.
+
+    Raises:
+        Damaged: a manifest is not what was written.
+    """
+    return [read_manifest(folder) for folder in complete_folders(root, family)]
+
+
+def complete_folders(root: Path, family: str) -> list[Path]:
+    """Step folders with a manifest."""
+    return sorted(path.parent for path in (root / family).glob(f"*/*/seed*/step*/{MANIFEST}"))
 
 
 def incomplete_folders(root: Path, family: str) -> list[Path]:
@@ -49,7 +59,7 @@ def read_manifest(folder: Path) -> CheckpointRef:
     """The reference that a checkpoint's manifest describes.
 
     Raises:
-        InputError: no manifest, not JSON, or a field of the contract missing or of the wrong kind.
+        InputError: no manifest, or a field of the contract missing or of the wrong kind; Damaged: not what was written.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -80,17 +90,36 @@ def read_json(path: Path) -> dict[str, Any]:
     """The mapping that a JSON file holds.
 
     Raises:
-        InputError: missing, not JSON, or not a mapping.
+        InputError: missing, or not a mapping; Damaged: not JSON, or not what was written.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = files.read_json(path)
     except FileNotFoundError as error:
         raise InputError(f"no file {path}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(found, dict):
         raise InputError(f"{path} holds a {type(found).__name__}, expected a mapping")
     return found
+
+
+def damage(folder: Path) -> list[Path]:
+    """The files of a checkpoint of this library that are not what its manifest says; the manifest itself, where it is
+    not what was written. What is not there is not among them.
+
+    Raises:
+        OSError: a file that may not be read.
+    """
+    try:
+        ref = read_manifest(folder)
+    except Damaged:
+        return [folder / MANIFEST]
+    expected = {WEIGHTS: ref.sha256, **ref.manifest.get("files", {})}
+    there = {name: folder / name for name in expected if (folder / name).is_file()}
+    return [path for name, path in there.items() if digest(path) != expected[name]]
+
+
+def is_sealed(ref: CheckpointRef) -> bool:
+    """Whether a checkpoint's manifest has the digests of the files beside the weights (older versions wrote none)."""
+    return ref.path is None or "source" in ref.manifest or "files" in ref.manifest
 
 
 def order(ref: CheckpointRef) -> tuple[Any, ...]:

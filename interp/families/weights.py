@@ -9,10 +9,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from interp.errors import InputError
+from interp.errors import Damaged, InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+SMALL = 2**20
+"""Bytes that take about a millisecond to digest: below, it is not worth trusting the time of change."""
 
 
 def is_whole(path: Path) -> bool:
@@ -30,8 +34,10 @@ def is_whole(path: Path) -> bool:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file, in hexadecimal; computed once while its size and time of change stay the same."""
+    """sha256 of a file, in hexadecimal; of a large one computed once while its size and time of change stay the same."""
     known = path.stat()
+    if known.st_size < SMALL:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     return _digest(path, known.st_size, known.st_mtime_ns)
 
 
@@ -62,10 +68,10 @@ def read_safetensors(path: Path, *, sha256: str | None = None) -> dict[str, Tens
     if not path.is_file():
         raise InputError(f"no weights at {path}")
     if not is_whole(path):
-        raise InputError(f"{path} is truncated or damaged; remove {path.parent} and make it again")
+        raise Damaged(f"{path} is truncated or damaged; remove {path.parent} and make it again")
     content = path.read_bytes()
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(f"{path} is not the file that its manifest describes (sha256 differs); make it again")
+        raise Damaged(f"{path} is not the file that its manifest describes (sha256 differs); make it again")
     try:
         return load(content)
     except SafetensorError as error:

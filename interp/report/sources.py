@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from interp.files import read_json, read_yaml_text
 from interp.report.outcomes import as_table
 from interp.report.rows import rows_of
 from interp.table import read_table, store
@@ -58,10 +59,10 @@ def _circuits(path: Path, table: pd.DataFrame) -> dict[tuple[str, str], dict[flo
     owners = table[table["key"].isin(files)].drop_duplicates("key") if files else table.iloc[:0]
     found: dict[tuple[str, str], dict[float, Any]] = {}
     for row in rows_of(owners):
-        circuit = json.loads(files[str(row.key)].read_text())
+        circuit = read_json(files[str(row.key)])
         trial = path / "formation" / f"{row.key}.json"
         if trial.is_file():
-            circuit["formation"] = json.loads(trial.read_text())
+            circuit["formation"] = read_json(trial)
             inside = set(circuit["formation"].pop("edges"))
             circuit["edges"] = [[name, score, name in inside] for name, score, _ in circuit["edges"]]
         found.setdefault((str(row.run), str(row.task)), {})[float(row.step)] = circuit  # type: ignore[arg-type]
@@ -72,13 +73,13 @@ def _provenance(path: Path, table: pd.DataFrame) -> dict[str, Any]:
     found: dict[str, Any] = {"run directory": path.resolve().name}
     environment = path / "environment.json"
     if environment.is_file():
-        found |= json.loads(environment.read_text())
+        found |= read_json(environment)
     keys = sorted(set(table["key"].unique()) - {""})
     found["results"] = f"{len(table)} values of {len(keys)} results"
     found["digest of the results"] = store.digest(keys)
     config = path / "config.yaml"
     if config.is_file():
-        text = config.read_text()
+        text = read_yaml_text(config)
         found["digest of the configuration"] = sha256(text.encode()).hexdigest()[:24]
         found["configuration"] = text
     return found

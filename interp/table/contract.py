@@ -109,12 +109,8 @@ def _read(path: Path) -> pd.DataFrame:
         siblings = path.parent.iterdir() if path.parent.is_dir() else ()
         raise InputError(f"no table at {str(path)!r}{nearest(path.name, (p.name for p in siblings))}")
     if path.is_dir():
-        shards = sorted((path / "shards").glob("*.parquet"))
-        if shards and (path / "plan.json").is_file():
+        if store.shards(path):
             return store.read(path)
-        if shards:
-            parts = [part for part in map(_parquet, shards) if len(part)]
-            return pd.concat(parts, ignore_index=True).drop_duplicates() if parts else _parquet(shards[0])
         if (path / "shards").is_dir():
             raise InputError(f"the run directory {str(path)!r} holds no result yet (shards/ is empty)")
         return read_harness(path)

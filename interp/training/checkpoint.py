@@ -1,7 +1,8 @@
 """Writing a checkpoint so that a kill at any moment leaves either all of it or nothing that counts.
 
 Weights first, then what training needs to go on, the manifest last; each file appears under its name by a rename. A
-folder without a manifest is not a checkpoint. No file holds a wall-clock time, so the same run gives the same bytes.
+folder without a manifest is not a checkpoint. The manifest has the digests of the other files and a seal of its own
+(`interp.files`). No file holds a wall-clock time, so the same run gives the same bytes.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from interp.errors import InputError
+from interp.errors import Damaged, InputError
 from interp.families.recipe import PlannedRun
+from interp.families.store import CONFIG, MANIFEST, RESUME, WEIGHTS, damage, read_json
+from interp.files import sealed_json, set_aside
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
     from torch.nn import Module
     from torch.optim import Optimizer
-
-RESUME = "resume.safetensors"
 
 
 def write_checkpoint(
@@ -44,6 +45,7 @@ def write_checkpoint(
     folder = run.folder(root) / f"step{step}"
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: value.contiguous() for name, value in module.state_dict().items()}, {"format": "pt"})
+    config, resume = _json(run.model), _resume_bytes(optimizer, data_rng, digest=run.digest)
     manifest = {
         "family": run.family,
         "size": run.size,
@@ -54,6 +56,7 @@ def write_checkpoint(
         "budget": run.steps,
         "n_params": sum(value.numel() for value in module.parameters()),
         "sha256": sha256(weights).hexdigest(),
+        "files": {CONFIG: sha256(config).hexdigest(), RESUME: sha256(resume).hexdigest()},
         "task": {**run.task, "split_seed": seeds["split"]},
         "seeds": dict(seeds),
         "optimizer": dict(run.optimizer),
@@ -63,10 +66,10 @@ def write_checkpoint(
         "versions": {name: version(name) for name in ("interp", "torch", "transformer-lens")},
         "recipe": run.digest,
     }
-    _replace(folder / "model.safetensors", weights)
-    _replace(folder / "config.json", _json(run.model))
-    _replace(folder / RESUME, _resume_bytes(optimizer, data_rng, digest=run.digest))
-    _replace(folder / "manifest.json", _json(manifest))
+    _replace(folder / WEIGHTS, weights)
+    _replace(folder / CONFIG, config)
+    _replace(folder / RESUME, resume)
+    _replace(folder / MANIFEST, sealed_json(manifest))
     for old in run.folder(root).glob(f"step*/{RESUME}"):
         if old.parent != folder:
             old.unlink()
@@ -81,10 +84,26 @@ def missing_steps(root: Path, run: PlannedRun) -> list[int]:
     return [step for step in run.schedule if not _complete(run.folder(root) / f"step{step}", run)]
 
 
+def set_aside_damaged(root: Path, run: PlannedRun) -> list[Path]:
+    """Moves files of the run that are not what was written into a folder `damaged` beside them; returns where they are
+    now. What they held is grown again, resume states excepted: those only spare a longer run its beginning."""
+    steps = sorted(path.parent for path in run.folder(root).glob(f"step*/{MANIFEST}"))
+    return [set_aside(path) for folder in steps for path in damage(folder)]
+
+
+def has_damage(root: Path, run: PlannedRun) -> bool:
+    """Whether a file of the run is not what was written, the resume state included."""
+    return any(damage(path.parent) for path in run.folder(root).glob(f"step*/{MANIFEST}"))
+
+
 def refuse_other_recipe(root: Path, run: PlannedRun) -> None:
-    """Raises InputError, saying what differs, where the run's folder holds a checkpoint that another recipe made."""
-    for path in sorted(run.folder(root).glob("step*/manifest.json")):
-        manifest = _read_json(path)
+    """Raises InputError, saying what differs, where the run's folder holds a checkpoint that another recipe made.
+    Damaged manifests say nothing."""
+    for path in sorted(run.folder(root).glob(f"step*/{MANIFEST}")):
+        try:
+            manifest = read_json(path)
+        except Damaged:
+            continue
         if manifest.get("recipe") != run.digest:
             raise InputError(
                 f"{run.folder(root)} holds checkpoints of another recipe ({_difference(path.parent, manifest, run)}); "
@@ -102,16 +121,15 @@ def resume_point(root: Path, run: PlannedRun) -> tuple[int, int, dict[str, Tenso
         folder = run.folder(root) / f"step{step}"
         if not (folder / RESUME).is_file():
             continue
-        manifest = _read_json(folder / "manifest.json")
         try:
-            if sha256((folder / "model.safetensors").read_bytes()).hexdigest() != manifest["sha256"]:
+            if damage(folder):
                 continue
-            weights, _ = _read(folder / "model.safetensors")
+            weights, _ = _read(folder / WEIGHTS)
             state, metadata = _read(folder / RESUME)
         except SafetensorError:
             continue
         if metadata.get("recipe") == run.digest:
-            return step, manifest["tokens"], weights, state
+            return step, read_json(folder / MANIFEST)["tokens"], weights, state
     return None
 
 
@@ -138,16 +156,14 @@ def _resume_bytes(optimizer: Optimizer, data_rng: Generator, *, digest: str) -> 
 
 
 def _complete(folder: Path, run: PlannedRun) -> bool:
-    from interp.families.weights import is_whole
-
-    manifest = folder / "manifest.json"
-    return manifest.is_file() and (folder / "config.json").is_file() and is_whole(folder / "model.safetensors")
+    there = all((folder / name).is_file() for name in (MANIFEST, CONFIG, WEIGHTS))
+    return there and not [path for path in damage(folder) if path.name != RESUME]
 
 
 def _difference(folder: Path, manifest: Mapping[str, Any], run: PlannedRun) -> str:
     """What the stored checkpoint was made with and what the recipe says now, where the two differ."""
-    config = folder / "config.json"
-    stored = {**manifest, "steps": manifest.get("budget"), "model": _read_json(config) if config.is_file() else {}}
+    config = folder / CONFIG
+    stored = {**manifest, "steps": manifest.get("budget"), "model": read_json(config) if config.is_file() else {}}
     stored["task"] = {key: value for key, value in (stored.get("task") or {}).items() if key != "split_seed"}
     found = []
     for key in ("task", "model", "optimizer", "steps", "batch", "checkpoints", "loss_dtype"):
@@ -163,14 +179,6 @@ def _diff(name: str, old: Any, new: Any) -> list[str]:
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}; remove {path.parent} to grow it again") from error
-    return found if isinstance(found, dict) else {}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

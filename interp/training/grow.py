@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from torch.nn import Module
@@ -18,7 +18,14 @@ from interp.families.recipe import PlannedRun
 from interp.models import native
 from interp.seeds import derive
 from interp.tasks import task
-from interp.training.checkpoint import missing_steps, refuse_other_recipe, restore, resume_point, write_checkpoint
+from interp.training.checkpoint import (
+    missing_steps,
+    refuse_other_recipe,
+    restore,
+    resume_point,
+    set_aside_damaged,
+    write_checkpoint,
+)
 from interp.types import Batch
 
 STREAMS = ("init", "split", "data")
@@ -35,6 +42,7 @@ def grow(run: PlannedRun, root: str | Path = "checkpoints") -> None:
     """
     root = Path(root)
     with _alone(run.folder(root)), _one_exact_thread():
+        set_aside_damaged(root, run)
         refuse_other_recipe(root, run)
         if missing_steps(root, run):
             _train(run, root)
@@ -134,6 +142,5 @@ def _one_exact_thread() -> Iterator[None]:
 def _alone(folder: Path) -> Iterator[None]:
     """Holds the folder's lock; the system drops it when the process ends, however it ends."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(folder / ".lock"):
         yield

@@ -65,11 +65,11 @@ def n_cores() -> int:
 
 
 def _pending(runs: Sequence[PlannedRun], store: Path) -> list[PlannedRun]:
-    from interp.training.checkpoint import missing_steps, refuse_other_recipe
+    from interp.training.checkpoint import has_damage, missing_steps, refuse_other_recipe
 
     for run in runs:
         refuse_other_recipe(store, run)
-    return [run for run in runs if missing_steps(store, run)]
+    return [run for run in runs if missing_steps(store, run) or has_damage(store, run)]
 
 
 def _check_models(runs: Sequence[PlannedRun]) -> None:
