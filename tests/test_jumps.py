@@ -8,11 +8,12 @@ import pytest
 
 from interp.jumps import find_jumps, onset
 from interp.jumps.curve import log_axis, make_curve
-from interp.jumps.detectors._atoms import dictionary, make_atoms, pursue, sigmoid, whiten
-from interp.jumps.detectors._fit import empty, gains, solve, worth
+from interp.jumps.detectors._atoms import dictionary, pursue, sigmoid
+from interp.jumps.detectors._design import make_readings
+from interp.jumps.detectors._fit import Data, gains, solve, worth
+from interp.jumps.detectors._spikes import find_spikes
 from interp.jumps.detectors.sigmoid_fit import sigmoid_fit
 from interp.jumps.null import autoregressive, dependence, leaps, p_value
-from interp.jumps.spikes import find_spikes
 from interp.jumps.verdict import Limits
 
 GRIDS = {
@@ -358,31 +359,47 @@ def test_p_falls_with_the_statistic():
     assert p[-1] < 1e-6
 
 
+def drawn(n_points, rho, seed):
+    """Places, values and uneven weights."""
+    rng = np.random.default_rng(seed)
+    x, y = np.sort(rng.uniform(0, 4, n_points)), rng.standard_normal(n_points)
+    return Data(x=x, y=y, weight=rng.uniform(0.5, 2, n_points), rho=rho, floor=1e-12), rng
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.7])
 def test_gains_are_what_one_more_term_brings(rho):
     """The closed form equals solving the least-squares problem again with each atom."""
-    rng = np.random.default_rng(8)
-    x = np.sort(rng.uniform(0, 4, 25))
-    y = rng.standard_normal(25)
-    atoms = make_atoms(x, rng.uniform(0.5, 3.5, 12), rng.uniform(0.1, 2, 12), rho)
-    fit = solve(x, y, np.array([1.3]), np.array([0.4]), rho)
-    for atom, gain in enumerate(gains(y, fit, atoms)):
-        more = solve(x, y, np.append(1.3, atoms.centre[atom]), np.append(0.4, atoms.width[atom]), rho)
+    data, rng = drawn(25, rho, 8)
+    centres, widths = rng.uniform(0.5, 3.5, 12), rng.uniform(0.1, 2, 12)
+    one = np.array([1.3]), np.array([0.4])
+    fit = solve(data, *one)
+    for atom, gain in enumerate(gains(data, *one, centres, widths)):
+        more = solve(data, np.append(1.3, centres[atom]), np.append(0.4, widths[atom]))
         assert fit.squares - more.squares == pytest.approx(gain, abs=1e-8)
-    assert empty(x, y).squares == pytest.approx(((y - y.mean()) ** 2).sum())
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.7])
 def test_the_worth_of_a_point_is_what_setting_it_aside_saves(rho):
     """The closed form equals a fit with a free parameter for that point."""
-    rng = np.random.default_rng(9)
-    x, y = np.sort(rng.uniform(0, 4, 14)), rng.standard_normal(14)
-    fit = solve(x, y, np.array([1.3]), np.array([0.4]), rho)
-    whole = whiten(np.column_stack([np.ones(14), sigmoid(x, fit.centre, fit.width), np.eye(14)]), rho)
-    for point, saved in enumerate(worth(y, fit)):
-        design, target = whole[:, [0, 1, 2 + point]], whiten(y, rho)
+    data, _ = drawn(14, rho, 9)
+    fit = solve(data, np.array([1.3]), np.array([0.4]))
+    whole = data.white(np.column_stack([np.ones(14), sigmoid(data.x, fit.centre, fit.width), np.eye(14)]))
+    for point, saved in enumerate(worth(data, fit)):
+        design, target = whole[:, [0, 1, 2 + point]], data.white(data.y)
         left = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
         assert fit.squares - float(left @ left) == pytest.approx(saved, abs=1e-8)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.7])
+def test_single_rises_are_judged_in_closed_form(rho):
+    """Their sums of squares equal those of the least-squares problems, one at a time."""
+    data, rng = drawn(20, rho, 10)
+    table = make_readings(data.x, np.arange(18) % 6, rng.uniform(0.5, 3.5, 18), rng.uniform(0.1, 2, 18))
+    for column, squares in enumerate(table.squares(data.y, data.weight, rho)):
+        design = data.white(np.column_stack([np.ones(20), table.values[:, column]]))
+        target = data.white(data.y)
+        left = target - design @ np.linalg.lstsq(design, target, rcond=None)[0]
+        assert squares == pytest.approx(float(left @ left), abs=1e-8)
 
 
 def test_the_width_of_an_atom_is_its_10_to_90_rise():

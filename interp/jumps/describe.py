@@ -16,6 +16,7 @@ from interp.jumps.verdict import Rise, Verdict
 
 _PLACES = (
     *("step_before", "step_after", "midpoint", "midpoint_low", "midpoint_high", "width_decades"),
+    *("width_low", "width_high", "resolvable_decades"),
     *("magnitude", "value_before", "value_after", "reason"),
 )
 _FIGURES = {"": "value", "_scaled": "scaled", "_p": "p_value", "_low": "low", "_high": "high"}
@@ -37,7 +38,7 @@ def describe(curve: Curve, verdict: Verdict, facts: Mapping[str, Any], *, models
 
     models: whether to compare models, which costs more than the verdict.
     """
-    common = {**facts, "n": len(curve), "scale": curve.scale}
+    common = {**facts, "n": len(curve), "scale": curve.scale, "range_decades": _range(curve)}
     for figure, shape in zip(
         ("breakthroughness", "linearity"), shapes(standardise(curve)[0].y, verdict.rho), strict=True
     ):
@@ -55,14 +56,14 @@ def describe(curve: Curve, verdict: Verdict, facts: Mapping[str, Any], *, models
 def as_none(jump: Jump) -> Jump:
     """A record as that of a curve without a jump."""
     blank: dict[str, Any] = dict.fromkeys(_PLACES)
-    return replace(jump, kind="none", **blank)
+    return replace(jump, kind="none", left_censored=False, **blank)
 
 
 def _jump(curve: Curve, rise: Rise, common: Mapping[str, Any]) -> Jump:
-    reason = None
-    if rise.kind == "undetermined":
-        end = "last" if rise.after == len(curve) - 1 else "first"
-        reason = f"only the {end} checkpoint differs; a jump and a spike look alike there"
+    place = int(np.clip(np.searchsorted(curve.x, rise.midpoint), 1, len(curve) - 1))
+    before, after = rise.value_before, rise.value_after
+    if np.isnan(before) or np.isnan(after):
+        before, after = float(curve.y[rise.before]), float(curve.y[rise.before]) + rise.magnitude
     return Jump(
         **common,
         kind=rise.kind,
@@ -72,16 +73,23 @@ def _jump(curve: Curve, rise: Rise, common: Mapping[str, Any]) -> Jump:
         midpoint_low=10**rise.low,
         midpoint_high=10**rise.high,
         width_decades=rise.width,
+        width_low=rise.width_low,
+        width_high=rise.width_high,
+        resolvable_decades=float(curve.x[place] - curve.x[place - 1]),
+        left_censored=rise.left_censored,
         magnitude=rise.magnitude,
-        value_before=_value(curve, rise.before),
-        value_after=_value(curve, rise.after),
+        value_before=_value(curve, before),
+        value_after=_value(curve, after),
         p_value=rise.p_value,
-        reason=reason,
+        reason=rise.reason,
     )
 
 
-def _value(curve: Curve, point: int) -> float:
-    value = float(curve.y[point])
+def _range(curve: Curve) -> float:
+    return float(curve.x[-1] - curve.x[0]) if len(curve) else float("nan")
+
+
+def _value(curve: Curve, value: float) -> float:
     return float(np.exp(value)) if curve.scale == "ln" else value
 
 

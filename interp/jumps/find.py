@@ -15,8 +15,8 @@ from interp.jumps.about.seeds import over_seeds
 from interp.jumps.about.sizes import size_table
 from interp.jumps.curve import Curve, default_range, make_curve
 from interp.jumps.describe import Entry, as_none, describe
+from interp.jumps.detectors._spikes import find_spikes, spiked
 from interp.jumps.record import Jump
-from interp.jumps.spikes import find_spikes, spiked
 from interp.jumps.verdict import Limits
 from interp.plugins import load
 from interp.table import CURVE, read_table
@@ -31,7 +31,6 @@ def find_jumps(
     measures: Sequence[str] | None = None,
     min_magnitude: float = 0.1,
     max_width: float = 0.5,
-    max_checkpoints: int = 2,
     level: float = 0.05,
     over: str = "step",
     step: int | None = None,
@@ -45,8 +44,8 @@ def find_jumps(
     min_magnitude: smallest change that counts, as a share of the measure's range: `ranges`, else 1 for
         accuracies, else what the measure covers over the runs of its task, spikes left out. Perplexities are
         judged as logarithms.
-    max_width, max_checkpoints: a rise is abrupt when 10-90 % of it takes at most so many decades of steps, or
-        so many intervals.
+    max_width: a rise is abrupt when 10-90 % of it takes at most so many decades of steps, by every reading that fits,
+        gradual when by every one it takes more; else undetermined, with the reason.
     level: significance level of "something changes" against noise, a curve: serially dependent over steps, white over
         sizes, whose models were trained apart.
     over: "step", or "size": final values against `n_params` (at `step`, or at the last step that all sizes share).
@@ -60,7 +59,6 @@ def find_jumps(
     limits = Limits(
         min_magnitude=min_magnitude,
         max_width=max_width,
-        max_checkpoints=max_checkpoints,
         level=level,
         confirm=over == "step",
         dependent=over == "step",

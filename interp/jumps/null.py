@@ -17,6 +17,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from interp.jumps.detectors._atoms import dictionary, pursue
+from interp.jumps.instrument import INSTRUMENT
 
 COEFFICIENTS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92, 0.97)
 SERIES = 320
@@ -30,7 +31,7 @@ _SIZES = sorted({*range(5, 13), *np.geomspace(12, 400, 20).round().astype(int).t
 
 def max_terms(n_points: int) -> int:
     """How many sigmoids a curve of so many checkpoints can bear."""
-    return int(np.clip((n_points - 1) // 4, 1, 6))
+    return int(np.clip((n_points - 1) // 4, 1, INSTRUMENT.most_terms))
 
 
 def p_value(
@@ -114,9 +115,13 @@ def _null(n_points: int, n_terms: int) -> _Simulated:
 def _simulate(n_points: int) -> _Simulated:
     rng = np.random.default_rng(n_points)
     atoms = dictionary(np.linspace(0, 3, n_points))
-    thin = atoms.values[:, :: max(1, atoms.values.shape[1] // 700)]
     noise = np.concatenate([autoregressive(SERIES, n_points, rho, rng) for rho in COEFFICIENTS])
-    return *pursue(noise, thin, max_terms(n_points)), leaps(noise)
+    return *pursue(noise, thin(atoms.values), max_terms(n_points)), leaps(noise)
+
+
+def thin(atoms: Float[ndarray, "point atom"]) -> Float[ndarray, "point some"]:
+    """At most some hundred of a dictionary's atoms, evenly: a curve and its null go through the same fit."""
+    return atoms[:, :: max(1, atoms.shape[1] // 700)]
 
 
 def autoregressive(

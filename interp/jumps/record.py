@@ -19,9 +19,14 @@ class Jump:
 
     kind: abrupt, gradual, artefact, spike, none, undetermined; over seeds also "seed mixture".
     step_before, step_after: last checkpoint below 10 % of the rise, first above 90 %; of a spike, its neighbours.
+    left_censored: the rise was under way or complete at the second checkpoint: its beginning was not seen, and it is
+        never the event of a run.
     midpoint: where half of the rise is done, with a 95 % band (midpoint_low, midpoint_high).
-    width_decades: 10-90 % width in decades of steps.
-    magnitude: signed change, in the units of the measure (in nats where `scale` is "ln").
+    width_decades: 10-90 % width in decades of steps; width_low, width_high: the least and widest that the data leave
+        open (infinite where a straight line through the whole range is open). resolvable_decades: the grid's spacing at
+        the rise; range_decades: what the checkpoints cover.
+    value_before, value_after: the plateaus of the fitted curve, in the units of the measure; magnitude: their difference
+        (of their logarithms, in nats, where `scale` is "ln"). Of a spike: beside it and at its top.
     p_value: chance that serially dependent noise without a jump gives a fit as good, calibrated by simulation.
     q_value: false discovery rate (Benjamini-Hochberg) of "this curve changes" among the curves judged together.
     breakthroughness, linearity: BIG-bench's B and L; `_scaled` divides by n - 1 (a straight line gives 1);
@@ -48,6 +53,11 @@ class Jump:
     midpoint_low: float | None = None
     midpoint_high: float | None = None
     width_decades: float | None = None
+    width_low: float | None = None
+    width_high: float | None = None
+    resolvable_decades: float | None = None
+    range_decades: float = _NAN
+    left_censored: bool = False
     magnitude: float | None = None
     value_before: float | None = None
     value_after: float | None = None

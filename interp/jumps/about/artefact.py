@@ -16,7 +16,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from interp.jumps.curve import Curve, base_name, select
-from interp.jumps.detectors.sigmoid_fit import FEWEST
+from interp.jumps.instrument import INSTRUMENT
 from interp.jumps.record import Jump
 from interp.jumps.verdict import Limits, Rise, Verdict
 
@@ -60,14 +60,16 @@ def judge_artefact(
     jump: Jump, curve: Curve, verdict: Verdict, companions: Mapping[str, Curve], limits: Limits, judge: Judge
 ) -> Jump:
     """The jump with the comparison noted, and `artefact` as its kind where the first usable companion says so."""
-    if jump.kind not in ("abrupt", "gradual") or jump.step_before is None or jump.step_after is None:
+    if jump.kind not in ("abrupt", "gradual", "undetermined") or jump.step_before is None or jump.step_after is None:
         return jump
     for name, companion in companions.items():
         comparison = compare(jump, curve, verdict, name, companion, limits, judge)
         if comparison is None:
             continue
         width = jump.width_decades or 0.0
-        sharp = jump.kind == "abrupt" or (width <= 1.5 * limits.max_width and comparison.width >= 2 * width)
+        sharp = jump.kind in ("abrupt", "undetermined") or (
+            width <= 1.5 * limits.max_width and comparison.width >= 2 * width
+        )
         artefact = sharp and comparison.kind == "gradual" and comparison.reproduced >= REPRODUCED
         return replace(
             jump,
@@ -85,7 +87,7 @@ def compare(
 ) -> Comparison | None:
     """The companion inside the jump's window; None where fewer than five checkpoints carry both."""
     steps, here, there = np.intersect1d(curve.steps, companion.steps, return_indices=True)
-    if len(steps) < FEWEST:
+    if len(steps) < INSTRUMENT.fewest:
         return None
     direction = float(np.sign(jump.magnitude or 0.0))
     sign = direction * (-1 if base_name(name) in FALLING else 1)
@@ -117,7 +119,7 @@ def _trough(companion: Curve, sign: float, jump: Jump) -> int:
     padded = np.pad(up, 1, mode="edge")
     median = np.median(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)[:until]
     start = until - 1 - int(median[::-1].argmin())
-    return max(min(start, len(companion) - FEWEST), 0)
+    return max(min(start, len(companion) - INSTRUMENT.fewest), 0)
 
 
 def _meets(rise: Rise, window: Curve, jump: Jump) -> bool:

@@ -1,153 +1,153 @@
-"""A constant and a few sigmoids, fitted by least squares: greedy terms, each re-chosen given the others, then
-polished."""
+"""A constant and a few sigmoids, fitted by least squares: the best one, the best two at once, and so on while they pay."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from numpy import ndarray
 
-from interp.jumps.detectors._atoms import Atoms, gap_at, make_atoms, sigmoid, stride, unwhiten, whiten
+from interp.jumps.detectors._atoms import gap_at, make_atoms, sigmoid, unwhiten, whiten
+from interp.jumps.detectors._design import Terms, terms
+from interp.jumps.instrument import INSTRUMENT
+from interp.jumps.null import max_terms
 
-ROUNDS = 3
-MOST_RISE = 1.5
+ROUNDS = 2
+
+Chosen = list[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Data:
+    """What is fitted: places on the log axis, values, the root of each value's weight, the errors' lag-1
+    autocorrelation, and the least believable sum of squares."""
+
+    x: Float[ndarray, "point"]
+    y: Float[ndarray, "point"]
+    weight: Float[ndarray, "point"]
+    rho: float
+    floor: float
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The key of everything that curves of one grid share."""
+        return tuple(np.round(self.x, 9).tolist())
+
+    def white(self, columns: Float[ndarray, "point *rest"]) -> Float[ndarray, "point *rest"]:
+        """Columns (or values) with their rows weighted and their errors made white."""
+        rows = self.weight if columns.ndim == 1 else self.weight[:, None]
+        return whiten(rows * columns, self.rho)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Fit:
-    """y = constant + sum of rise * sigmoid(centre, width), by least squares after whitening with `rho`.
+    """y = constant + sum of rise * sigmoid(centre, width). squares: what is left of the whitened values; at: the fitted
+    curve at the points."""
 
-    squares: the sum of squares of the whitened residuals.
-    """
-
-    x: Float[ndarray, "point"]
-    constant: float
     centre: Float[ndarray, "term"]
     width: Float[ndarray, "term"]
     rise: Float[ndarray, "term"]
+    at: Float[ndarray, "point"]
     squares: float
-    rho: float = 0.0
-
-    def parts(self, x: Float[ndarray, "point"] | None = None) -> Float[ndarray, "point term"]:
-        """The terms' contributions at `x` (default: the fitted points)."""
-        return sigmoid(self.x if x is None else x, self.centre, self.width) * self.rise
-
-    def at(self, x: Float[ndarray, "point"] | None = None) -> Float[ndarray, "point"]:
-        """The fitted curve at `x`."""
-        return self.constant + self.parts(x).sum(1)
-
-
-def solve(
-    x: Float[ndarray, "point"],
-    y: Float[ndarray, "point"],
-    centre: Float[ndarray, "term"],
-    width: Float[ndarray, "term"],
-    rho: float = 0.0,
-) -> Fit:
-    """The least-squares rises for given centres and widths."""
-    design, target = whiten(_design(x, centre, width), rho), whiten(y, rho)
-    weights = np.linalg.lstsq(design, target, rcond=1e-9)[0]
-    squares = float(((target - design @ weights) ** 2).sum())
-    return Fit(x=x, constant=float(weights[0]), centre=centre, width=width, rise=weights[1:], squares=squares, rho=rho)
-
-
-def grow(y: Float[ndarray, "point"], fit: Fit, atoms: Atoms, allowed: Bool[ndarray, "atom"] | None = None) -> Fit:
-    """The fit with one more term, the one of the allowed atoms that explains most."""
-    best = _best_atom(y, fit, atoms, allowed)
-    centre, width = np.append(fit.centre, atoms.centre[best]), np.append(fit.width, atoms.width[best])
-    return solve(fit.x, y, centre, width, fit.rho)
-
-
-def settle(y: Float[ndarray, "point"], fit: Fit, atoms: Atoms, allowed: Bool[ndarray, "atom"] | None = None) -> Fit:
-    """Re-choose every term given the others until nothing improves; `allowed` restricts all terms."""
-    for _ in range(ROUNDS):
-        before = fit.squares
-        for term in range(len(fit.centre)):
-            rest = without(y, fit, term)
-            candidate = grow(y, rest, atoms, allowed)
-            if candidate.squares < fit.squares and tame(y, candidate):
-                fit = candidate
-        if fit.squares > 0.999 * before:
-            break
-    return fit
-
-
-def polish(y: Float[ndarray, "point"], fit: Fit, *, most: float = np.inf, least: float = 0.0) -> Fit:
-    """Refine centres and widths on a fine local lattice, one term at a time; widths stay within [least, most]."""
-    coarse = stride(len(y))
-    for factor, reach in ((2.0, 0.6 * coarse), (1.3, 0.6), (1.08, 0.15))[coarse == 1 :]:
-        for term in range(len(fit.centre)):
-            shift = max(float(gap_at(fit.x, fit.centre[term])), 0.3 * fit.width[term]) * reach * np.linspace(-1, 1, 9)
-            stretch = factor ** np.arange(-4, 5)
-            centre, width = (a.ravel() for a in np.meshgrid(fit.centre[term] + shift, fit.width[term] * stretch))
-            width = np.clip(width, least, most)
-            local = make_atoms(fit.x, centre, width, fit.rho)
-            rest = without(y, fit, term)
-            best = _best_atom(y, rest, local, None)
-            centres, widths = fit.centre.copy(), fit.width.copy()
-            centres[term], widths[term] = centre[best], width[best]
-            candidate = solve(fit.x, y, centres, widths, fit.rho)
-            if candidate.squares < fit.squares and tame(y, candidate):
-                fit = candidate
-    return fit
-
-
-def tame(y: Float[ndarray, "point"], fit: Fit) -> bool:
-    """Whether no term moves further than MOST_RISE times the data: terms that cancel each other describe nothing."""
-    return bool((np.ptp(fit.parts(), axis=0) <= MOST_RISE * np.ptp(y)).all())
 
 
 def term_price(n_points: int) -> float:
-    """What a term (centre, width, rise) must gain in n ln(SSE): three parameters of BIC and the search over
-    the dictionary."""
-    return 3 * np.log(n_points) + 4
+    """What a term must gain in n ln(SSE)."""
+    slope, search = INSTRUMENT.term_price
+    return slope * float(np.log(n_points)) + search
 
 
-def evidence(n_points: int, worse: float, better: float, floor: float) -> float:
-    """n ln(SSE ratio) for the better of two fits that are whitened alike; sums of squares below `floor` are not told
-    apart."""
-    return n_points * float(np.log(max(worse, floor) / max(better, floor)))
+def evidence(data: Data, worse: float, better: float) -> float:
+    """n ln(SSE ratio) for the better of two fits; sums of squares below the floor are not told apart."""
+    return len(data) * float(np.log(max(worse, data.floor) / max(better, data.floor)))
 
 
-def without(y: Float[ndarray, "point"], fit: Fit, term: int | Int[ndarray, "some"]) -> Fit:
-    """The fit with a term, or some, left out and the others' rises solved anew."""
-    return solve(fit.x, y, np.delete(fit.centre, term), np.delete(fit.width, term), fit.rho)
+def fit_curve(data: Data) -> tuple[Fit, int | None]:
+    """The terms that pay, one or two at a time (a bump needs two), and the index of a point that has to be set aside
+    first, where that explains as much as the next term."""
+    weight = None if (data.weight == 1).all() else tuple(data.weight.tolist())
+    search = _Search.of(data, terms(data.grid, weight, data.rho))
+    price, most = term_price(len(data)), max_terms(len(data))
+    chosen: Chosen = []
+    best = solve(data, search.centres(chosen), search.widths(chosen))
+    while len(chosen) < most and best.squares > data.floor:
+        one = search.more(chosen)
+        found = search.solved(one)
+        outlier = outlier_of(data, best)
+        if outlier is not None and best.squares - worth(data, best)[outlier] <= found.squares:
+            return best, outlier
+        pays = evidence(data, best.squares, found.squares) > price and search.tame(one)
+        if not pays and chosen and len(one) < most:
+            one = search.two_more(chosen)
+            found = search.solved(one)
+            pays = evidence(data, best.squares, found.squares) > 2 * price and search.tame(one)
+        if chosen and not pays:
+            break
+        chosen, best = one, found
+    best = _pruned(data, polish(data, best), price)
+    return best, outlier_of(data, best)
 
 
-def part(y: Float[ndarray, "point"], fit: Fit, term: int) -> Fit:
-    """The fit with a term parted in two steep ones, where a quarter and three quarters of it are done."""
-    apart = np.log(3) / (2 * np.log(9)) * fit.width[term]
-    centre = np.append(np.delete(fit.centre, term), fit.centre[term] + apart * np.array([-1, 1]))
-    width = np.append(np.delete(fit.width, term), np.full(2, 0.2 * fit.width[term]))
-    return solve(fit.x, y, centre, width, fit.rho)
+def solve(data: Data, centre: Float[ndarray, "term"], width: Float[ndarray, "term"]) -> Fit:
+    """The least-squares rises for given centres and widths."""
+    design = np.column_stack([np.ones(len(data)), sigmoid(data.x, centre, width)])
+    white, target = data.white(design), data.white(data.y)
+    weights = np.linalg.lstsq(white, target, rcond=1e-9)[0]
+    squares = float(((target - white @ weights) ** 2).sum())
+    return Fit(centre=centre, width=width, rise=weights[1:], at=design @ weights, squares=squares)
 
 
-def empty(x: Float[ndarray, "point"], y: Float[ndarray, "point"], rho: float = 0.0) -> Fit:
-    """The constant."""
-    return solve(x, y, np.zeros(0), np.zeros(0), rho)
+def polish(data: Data, fit: Fit) -> Fit:
+    """Refine centres and widths on a fine local lattice, one term at a time."""
+    for factor, reach in ((1.4, 0.6), (1.1, 0.2)):
+        for term in range(len(fit.centre)):
+            shift = max(float(gap_at(data.x, fit.centre[term])), 0.3 * fit.width[term]) * reach * np.linspace(-1, 1, 9)
+            stretch = factor ** np.arange(-3, 4)
+            centre, width = (a.ravel() for a in np.meshgrid(fit.centre[term] + shift, fit.width[term] * stretch))
+            others = np.arange(len(fit.centre)) != term
+            best = int(gains(data, fit.centre[others], fit.width[others], centre, width).argmax())
+            centres, widths = fit.centre.copy(), fit.width.copy()
+            centres[term], widths[term] = centre[best], width[best]
+            candidate = solve(data, centres, widths)
+            if candidate.squares < fit.squares and _tame(data, candidate.rise):
+                fit = candidate
+    return fit
 
 
-def gains(y: Float[ndarray, "point"], fit: Fit, atoms: Atoms) -> Float[ndarray, "atom"]:
-    """The fall of the sum of squares that each atom would bring as one more term."""
-    basis, residual = _explained(y, fit)
-    return _gain(atoms.power, basis.T @ atoms.values, residual @ atoms.values)
+def gains(
+    data: Data,
+    centre: Float[ndarray, "term"],
+    width: Float[ndarray, "term"],
+    more_centres: Float[ndarray, "atom"],
+    more_widths: Float[ndarray, "atom"],
+) -> Float[ndarray, "atom"]:
+    """The fall of the sum of squares that each further sigmoid would bring beside some."""
+    basis, residual = _explained(data, centre, width)
+    atoms = data.white(make_atoms(data.x, more_centres, more_widths).values)
+    return _gain((atoms**2).sum(0), basis.T @ atoms, residual @ atoms)
 
 
-def worth(y: Float[ndarray, "point"], fit: Fit) -> Float[ndarray, "point"]:
+def worth(data: Data, fit: Fit) -> Float[ndarray, "point"]:
     """The fall of the sum of squares when each point alone is set aside: the gain of a unit vector as one more term."""
-    basis, residual = _explained(y, fit)
-    power = np.full(len(y), 1 + fit.rho**2)
+    basis, residual = _explained(data, fit.centre, fit.width)
+    power = np.full(len(data), 1 + data.rho**2)
     power[[0, -1]] = 1
-    return _gain(power, unwhiten(basis, fit.rho).T, unwhiten(residual, fit.rho))
+    shared, overlap = unwhiten(basis, data.rho).T * data.weight, unwhiten(residual, data.rho) * data.weight
+    return _gain(power * data.weight**2, shared, overlap)
 
 
-def _explained(y: Float[ndarray, "point"], fit: Fit) -> tuple[Float[ndarray, "point term"], Float[ndarray, "point"]]:
-    """An orthonormal basis of what the fit's terms can say, whitened, and what they leave."""
-    basis, upper = np.linalg.qr(whiten(_design(fit.x, fit.centre, fit.width), fit.rho))
+def _explained(
+    data: Data, centre: Float[ndarray, "term"], width: Float[ndarray, "term"]
+) -> tuple[Float[ndarray, "point term"], Float[ndarray, "point"]]:
+    """An orthonormal basis of what a constant and some terms can say, whitened, and what they leave."""
+    design = np.column_stack([np.ones(len(data)), sigmoid(data.x, centre, width)])
+    basis, upper = np.linalg.qr(data.white(design))
     basis = basis[:, np.abs(np.diag(upper)) > 1e-9]
-    target = whiten(y, fit.rho)
+    target = data.white(data.y)
     return basis, target - basis @ (basis.T @ target)
 
 
@@ -158,12 +158,119 @@ def _gain(
     return np.where(left > 1e-6 * power, overlap**2 / np.maximum(left, 1e-12), 0.0)
 
 
-def _design(
-    x: Float[ndarray, "point"], centre: Float[ndarray, "term"], width: Float[ndarray, "term"]
-) -> Float[ndarray, "point term1"]:
-    return np.column_stack([np.ones(len(x)), sigmoid(x, centre, width)])
+def _tame(data: Data, rise: Float[ndarray, "term"]) -> bool:
+    return bool((np.abs(rise) <= INSTRUMENT.tame * np.ptp(data.y)).all())
 
 
-def _best_atom(y: Float[ndarray, "point"], fit: Fit, atoms: Atoms, allowed: Bool[ndarray, "atom"] | None) -> int:
-    gain = gains(y, fit, atoms)
-    return int(np.argmax(gain if allowed is None else np.where(allowed, gain, -1.0)))
+def _pruned(data: Data, fit: Fit, price: float) -> Fit:
+    """Without the terms that, after polishing, are not worth their price."""
+    while len(fit.centre) > 1:
+        fewer = [
+            solve(data, np.delete(fit.centre, term), np.delete(fit.width, term)) for term in range(len(fit.centre))
+        ]
+        best = polish(data, min(fewer, key=lambda rest: rest.squares))
+        if evidence(data, best.squares, fit.squares) > price:
+            return fit
+        fit = best
+    return fit
+
+
+def outlier_of(data: Data, fit: Fit) -> int | None:
+    """The inner point beyond both its neighbours, by half of its distance from the fit at least, whose deletion explains
+    most, where it stands out as a spike does."""
+    y = data.y
+    before, after = y[1:-1] - y[:-2], y[1:-1] - y[2:]
+    alone = np.minimum(np.abs(before), np.abs(after)) >= 0.5 * np.abs(y - fit.at)[1:-1]
+    beyond = (before * after > 0) & alone
+    freedom = len(y) - 2 - 3 * len(fit.centre)
+    if freedom < 3 or not beyond.any():
+        return None
+    gain = np.where(beyond, worth(data, fit)[1:-1], 0.0)
+    noise = max(fit.squares - gain.max(), data.floor) / freedom
+    return int(gain.argmax()) + 1 if gain.max() > INSTRUMENT.spike**2 * noise else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Search:
+    """Sets of a grid's sigmoids by their products alone: overlap of each with the values, and each other."""
+
+    data: Data
+    terms: Terms
+    overlap: Float[ndarray, "atom"]
+
+    @staticmethod
+    def of(data: Data, shared: Terms) -> _Search:
+        return _Search(data=data, terms=shared, overlap=data.white(data.y) @ shared.values)
+
+    def centres(self, chosen: Chosen) -> Float[ndarray, "term"]:
+        return self.terms.centre[chosen] if chosen else np.zeros(0)
+
+    def widths(self, chosen: Chosen) -> Float[ndarray, "term"]:
+        return self.terms.width[chosen] if chosen else np.zeros(0)
+
+    def solved(self, chosen: Chosen) -> Fit:
+        return solve(self.data, self.centres(chosen), self.widths(chosen))
+
+    def tame(self, chosen: Chosen) -> bool:
+        rise = np.linalg.lstsq(self.terms.products[np.ix_(chosen, chosen)], self.overlap[chosen], rcond=1e-9)[0]
+        return _tame(self.data, rise)
+
+    def left(
+        self, chosen: Chosen
+    ) -> tuple[Float[ndarray, "atom"], Float[ndarray, "atom"], Float[ndarray, "term atom"]]:
+        """What the chosen leave of each atom's overlap and power, and their orthonormal rows."""
+        overlap, power = self.overlap.copy(), np.diag(self.terms.products).copy()
+        rows: list[Float[ndarray, "atom"]] = []
+        for place in chosen:
+            row = self.terms.products[place] - sum(other * other[place] for other in rows)
+            root = np.sqrt(max(float(row[place]), 1e-12))
+            rows.append(row / root)
+            overlap -= rows[-1] * (overlap[place] / root)
+            power -= rows[-1] ** 2
+        return overlap, power, np.array(rows).reshape(len(rows), len(power))
+
+    def best(self, chosen: Chosen) -> tuple[int, float]:
+        """The atom that explains most beside the chosen, and how much."""
+        overlap, power, _ = self.left(chosen)
+        gain = np.where(power > 1e-6 * np.diag(self.terms.products), overlap**2 / np.maximum(power, 1e-12), 0.0)
+        place = int(gain.argmax())
+        return place, float(gain[place])
+
+    def more(self, chosen: Chosen) -> Chosen:
+        return self.settled([*chosen, self.best(chosen)[0]])
+
+    def two_more(self, chosen: Chosen) -> Chosen:
+        """The chosen with the best pair beside them, or, if that explains more, with one of them replaced by a pair and
+        one more: two at once, since neither may explain anything alone."""
+        options = [self.settled([*chosen, *self.pair(chosen)])]
+        options.append(self.settled([*chosen[:-1], *self.pair(chosen[:-1]), self.best(chosen)[0]]))
+        return min(options, key=lambda option: self.solved(option).squares)
+
+    def pair(self, chosen: Chosen) -> tuple[int, int]:
+        """The two atoms, of some, that explain most together, beside the chosen."""
+        some = self.terms.some
+        overlap, power, rows = (each[..., some] for each in self.left(chosen))
+        products = self.terms.products[np.ix_(some, some)] - rows.T @ rows
+        usable = power > 1e-6 * np.diag(self.terms.products)[some]
+        root = np.where(usable, 1 / np.sqrt(np.maximum(power, 1e-12)), 0.0)
+        scaled, cosine = overlap * root, products * np.outer(root, root)
+        sine2 = np.maximum(1 - cosine**2, 1e-12)
+        apart = scaled[:, None] - cosine * scaled[None, :]
+        gain = (scaled[:, None] * apart + scaled[None, :] * apart.T) / sine2
+        wild = np.abs(apart) * root[:, None] > INSTRUMENT.tame * np.ptp(self.data.y) * sine2
+        gain[(sine2 < 1e-4) | wild | wild.T] = 0.0
+        first, second = np.unravel_index(int(gain.argmax()), gain.shape)
+        return int(some[first]), int(some[second])
+
+    def settled(self, chosen: Chosen) -> Chosen:
+        """Every atom re-chosen given the others, ROUNDS times."""
+        chosen = list(dict.fromkeys(chosen))
+        if len(chosen) < 2:
+            return chosen
+        for _ in range(ROUNDS):
+            before = list(chosen)
+            for place in range(len(chosen)):
+                chosen[place] = self.best([*chosen[:place], *chosen[place + 1 :]])[0]
+            if chosen == before:
+                break
+        return chosen

@@ -10,8 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from interp.jumps.curve import RESOLUTION, Curve
-
-THRESHOLD = 5.0
+from interp.jumps.instrument import INSTRUMENT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,11 +78,11 @@ def _excursions(curve: Curve, kept: np.ndarray) -> list[Spike]:
         left, right = y[: -length - 1], y[length + 1 :]
         up, down = inside.min(1) - np.maximum(left, right), np.minimum(left, right) - inside.max(1)
         height = np.maximum(up, down)
-        for before in np.flatnonzero((height > THRESHOLD * floor) & (np.abs(left - right) <= height)).tolist():
+        for before in np.flatnonzero((height > INSTRUMENT.spike * floor) & (np.abs(left - right) <= height)).tolist():
             start, stop = before + 1, before + 1 + length
             around = np.concatenate([steps[max(start - 5, 0) : before], steps[stop : stop + 4]])
             noise = max(floor, _scale(around), float(np.max(sigma[max(start - 2, 0) : stop + 2])))
-            if height[before] > THRESHOLD * noise:
+            if height[before] > INSTRUMENT.spike * noise:
                 signed = height[before] if up[before] > down[before] else -height[before]
                 found.append(Spike(start=start, stop=stop, height=float(signed)))
     return found

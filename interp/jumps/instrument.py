@@ -1,0 +1,53 @@
+"""Every constant of the instrument, each with its reason. What a user may turn is in `verdict.Limits`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instrument:
+    """Constants of the detector `sigmoid_fit`, of spikes, and of the comparison with companions."""
+
+    fewest: int = 5
+    """Checkpoints that a curve needs: a level, a rise (centre, width, height) and one to spare."""
+    detail: float = 0.01
+    """Shapes are not told apart below this share of what the curve covers: no published form of a rise holds better."""
+    term_price: tuple[float, float] = (3.0, 4.0)
+    """A term must gain 3 ln n + 4 in n ln(SSE): three parameters of BIC, and the search over places and widths."""
+    most_terms: int = 6
+    """And at most one for four checkpoints: more describe noise."""
+    tame: float = 1.5
+    """No term moves further than this times the data: terms that cancel each other describe nothing."""
+    contrast: float = 5.0
+    """A stretch slower than 1/5 of the fastest part is plateau or drift beside it: where a logistic has 5 % left."""
+    plateau_share: float = 0.06
+    """Checkpoints below this share of a rise show the plateau before it: by a logistic's 1/5 speed (5.3 %)."""
+    confirm: int = 2
+    """Checkpoints that must show a plateau on either side: one alone could be a spike."""
+    fit_level: float = 0.95
+    """A reading fits where its sum of squares is within Student's quantile of the best one's: a profile likelihood."""
+    shape_level: float = 0.95
+    """A shape is open where its excess is below the chi-squared quantile with the two parameters (place, width) that
+    it was fitted by."""
+    off_curve: float = 2.5
+    """A checkpoint further than so many standard deviations from the fitted rise counts by its own value."""
+    narrowest: float = 1e-3
+    """Decades: below it two checkpoints are one for every purpose here."""
+    widest: float = 2.0
+    """Widest rise that is tried, in ranges of the grid: a straight line to within a percent."""
+    term_ratio: float = 1.6
+    term_spacing: float = 1 / 3
+    """Lattice of the fit's sigmoids: neighbours overlap by .99 (measured), and what is chosen is polished."""
+    paired: int = 160
+    """Of them, how many are tried as pairs: the best pair is settled among all afterwards."""
+    reading_ratio: float = 1.35
+    reading_spacing: float = 1 / 4
+    """Lattice of single rises, refined around the best before anything is said."""
+    long: int = 400
+    """Curves longer than this are first looked at in cells of so many; nulls are simulated up to this length."""
+    spike: float = 5.0
+    """Standard deviations by which a spike stands out: 1 in 10^6 for normal errors, some curves have 10^4 points."""
+
+
+INSTRUMENT = Instrument()
