@@ -13,14 +13,14 @@ from interp.hooks.activations import capture
 from interp.hooks.interventions import KINDS, Intervention, intervene
 from interp.models import build, wrap
 from interp.models.by_bridge import _NAMES
-from interp.models.sites import BLOCK_SITES, DIMS, SCORE_SITES, SITES
+from interp.models.sites import BLOCK_SITES, DIMS, EXPERT_SITES, SCORE_SITES, SITES
 
 
 def sites_of(model):
     gone = {"resid_mid"} if model.sites is not None and model.sites.parallel else set()
     if model.sites is not None and model.sites.mlp is None:
         gone |= {"resid_mid", "mlp_out", "mlp_pre", "mlp_post"}
-    return [site for site in SITES if site not in gone]
+    return [site for site in SITES if site not in (*gone, *EXPERT_SITES)]
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -207,19 +207,23 @@ def test_an_architecture_without_a_map_goes_through_the_bridge():
 
 def test_a_bridge_that_computes_something_else_is_not_trusted():
     model = wrap(build({**UNMAPPED, "architecture": "StableLmForCausalLM", "partial_rotary_factor": 0.25}, seed=0))
+    model.sites = None
     with pytest.raises(InputError, match="other logits"):  # a rotation of one and a half dimensions
         capture(model, pairs().clean, "z")
 
 
 def test_what_the_bridge_cannot_show_is_said():
-    opt = dict(architecture="OPTForCausalLM", hidden_size=24, num_hidden_layers=2, num_attention_heads=4, ffn_dim=32,
-               vocab_size=VOCAB, max_position_embeddings=32, word_embed_proj_dim=24)  # fmt: skip
-    model, tokens = wrap(build(opt, seed=0)), pairs().clean
-    with pytest.raises(InputError, match="shows nothing there"):
+    xglm = dict(
+        architecture="XGLMForCausalLM", d_model=24, num_layers=2, attention_heads=4, ffn_dim=32, vocab_size=VOCAB
+    )
+    model, tokens = wrap(build(xglm, seed=0)), pairs().clean
+    with pytest.raises(InputError, match="pattern of XGLMForCausalLM is not to be trusted: z does not follow"):
         intervene(model, tokens, [Intervention(site="pattern", kind="zero")])
     with torch.no_grad():
         hidden = model.module(tokens, output_hidden_states=True).hidden_states
     torch.testing.assert_close(capture(model, tokens, "resid_pre")["resid_pre"], torch.stack(hidden[:2]))
+    with pytest.raises(InputError, match="shown by maps of sites alone"):
+        capture(model, tokens, "router_logits")
     absent = wrap(build({**UNMAPPED, "architecture": "HeliumForCausalLM", "head_dim": 6}, seed=0))
     with pytest.raises(InputError, match="cannot build a bridge over this HeliumForCausalLM"):
         capture(absent, tokens)

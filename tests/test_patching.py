@@ -227,7 +227,7 @@ def test_architectures_without_a_map_are_swept_through_the_bridge(name):
 
 
 def test_a_parallel_block_without_a_map_has_no_path_from_its_head_to_its_mlp():
-    model = wrap(build(UNMAPPED_MORE["cohere"], seed=0))
+    model = wrap(build(UNMAPPED_MORE["codegen"], seed=0))
     with pytest.raises(InputError, match="does not come after"):
         path_patch(model, pairs(), "L0H0", "L0.mlp")
 

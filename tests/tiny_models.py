@@ -53,16 +53,12 @@ CONFIGS = {
         attention_types=[[["global", "local"], 1]], max_position_embeddings=32, **_HF,
     ),
 }  # fmt: skip
-UNMAPPED = dict(architecture="Starcoder2ForCausalLM", **_LLAMA)
+UNMAPPED = dict(architecture="ArceeForCausalLM", **_LLAMA)
 UNMAPPED_MORE = {
-    "cohere": dict(architecture="CohereForCausalLM", logit_scale=0.5, **_LLAMA),
-    "falcon": dict(
-        architecture="FalconForCausalLM", hidden_size=24, num_hidden_layers=2, num_attention_heads=4, **_HF
-    ),
-    "granite": dict(
-        architecture="GraniteForCausalLM", embedding_multiplier=2.0, residual_multiplier=0.5, logits_scaling=3.0, **_LLAMA
-    ),
-    "mixtral": dict(architecture="MixtralForCausalLM", num_local_experts=4, **_LLAMA),
+    "codegen": dict(architecture="CodeGenForCausalLM", n_embd=24, n_layer=2, n_head=4, n_positions=32, rotary_dim=4, **_HF),
+    "glm": dict(architecture="GlmForCausalLM", head_dim=6, **_LLAMA),
+    "nemotron": dict(architecture="NemotronForCausalLM", **_LLAMA),
+    "seed-oss": dict(architecture="SeedOssForCausalLM", head_dim=6, **_LLAMA),
 }  # fmt: skip
 MAIN = ("native", "gpt2", "neox", "llama", "qwen2", "gemma", "gemma2")
 

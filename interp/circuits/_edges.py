@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from interp.circuits._record import Record, by_head
-from interp.models.weights import W_K, W_O, W_Q, W_V, norm
+from interp.models.weights import W_K, W_O, W_Q, W_V, b_O, norm
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,11 +71,18 @@ def head_outputs(
     model: Model, kept: Record, layer: int, part: tuple[slice, slice]
 ) -> Float[Tensor, "prompt pos head d_model"]:
     """What each head adds to the residual stream. Where a norm follows the heads' sum, its scale is that of this
-    run."""
+    run, and the bias of the sum, which it scales too, is the heads' in equal shares."""
     each = torch.einsum("bphe,hed->bphd", kept.z[layer][part], W_O(model, layer).detach())
-    if kept.o[layer] is kept.attn[layer] or model.sites is None or model.sites.ln1_post is None:
+    if model.sites is None or not model.sites.way_out:
         return each
+    each = each + share_of_bias(model, layer)
     return each * scale_on_the_way_out(kept.o[layer][part], kept.attn[layer][part])[:, :, None]
+
+
+def share_of_bias(model: Model, layer: int) -> Tensor | float:
+    """Each head's share of the bias of their sum."""
+    bias = b_O(model, layer)
+    return 0.0 if bias is None else bias.detach() / model.n_heads
 
 
 def scale_on_the_way_out(before: Tensor, after: Tensor) -> Tensor:
@@ -87,7 +94,7 @@ def head_changes(
     model: Model, clean: Record, corrupt: Record, layer: int, part: tuple[slice, slice]
 ) -> Float[Tensor, "head prompt pos d_model"]:
     """How what each head adds differs between the runs."""
-    if model.sites is not None and model.sites.ln1_post is None:
+    if model.sites is not None and not model.sites.way_out:
         z = (clean.z[layer] - corrupt.z[layer])[part]
         return torch.einsum("bphe,hed->hbpd", z, W_O(model, layer).detach())
     return (head_outputs(model, clean, layer, part) - head_outputs(model, corrupt, layer, part)).permute(2, 0, 1, 3)

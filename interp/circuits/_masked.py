@@ -19,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from interp.circuits._attribution import Pair, parts, replaced_by, run_clean, run_corrupt
-from interp.circuits._edges import head_outputs, scale_on_the_way_out
+from interp.circuits._edges import head_outputs, scale_on_the_way_out, share_of_bias
 from interp.circuits._record import Record
 from interp.measure.metrics import evaluate
 from interp.models.attention import attention_module
 from interp.models.running import evaluating
 from interp.models.site_tensors import blocks, mapped, qkv_view
-from interp.models.weights import W_K, W_O, W_Q, W_V, b_K, b_Q, b_V, norm
+from interp.models.weights import W_K, W_O, W_Q, W_V, b_K, b_Q, b_V, mlp, norm
+from interp.models.weights import logits as unembedded
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -91,9 +92,10 @@ def replacement(model: Model, embed: Tensor, z: list[Tensor], mlp: list[Tensor])
 
 def _scaled_heads(model: Model, layer: int, z: Tensor, o: Tensor, post: Tensor) -> Tensor | None:
     """[c·b, p, head, d] with the norm on the way out; None where there is no such norm (then z says it all)."""
-    if mapped(model).ln1_post is None:
+    if not mapped(model).way_out:
         return None
-    return torch.einsum("bphe,hed->bphd", z, W_O(model, layer)) * scale_on_the_way_out(o, post)[:, :, None]
+    each = torch.einsum("bphe,hed->bphd", z, W_O(model, layer)) + share_of_bias(model, layer)
+    return each * scale_on_the_way_out(o, post)[:, :, None]
 
 
 def masked_values(
@@ -286,19 +288,19 @@ def run_attention(ready: Masker, layer: int, sides: dict[str, Tensor], n_circuit
         kept.append(x.unflatten(-1, (model.n_heads, -1)))
         return x.new_zeros(1).expand(*x.shape[:-1], model.d_model)
 
-    args, kwargs = ready.clean.attention[layer]
-    rows = ready.pair.n_prompts
-    stand_in = next(iter(sides.values())).new_zeros(1).expand(n_circuits * rows, sides["q"].shape[1], model.d_model)
-    args, kwargs = (_repeated(x, rows, n_circuits) for x in (args, kwargs))
-    if args:
-        args = (stand_in, *args[1:])
-    else:
-        kwargs["hidden_states"] = stand_in
-    with _standing_in(
-        {**{m: (lambda x, value=value: value) for m, value in raw.items()}, block.get_submodule(sites.o): keep_z}
-    ):
-        attention_module(model, layer)(*args, **kwargs)
-    return kept[0]
+    o = block.get_submodule(sites.o)
+    core, rows = attention_module(model, layer), ready.pair.n_prompts
+    # of an attention module of its own making not every argument has a row for each prompt: a circuit at a time, then
+    times = n_circuits if sites.attention != "softmax" else 1
+    args, kwargs = (_repeated(x, rows, times) for x in ready.clean.attention[layer])
+    with _standing_in({o: keep_z}):
+        for part in range(n_circuits // times):
+            span = slice(part * rows * times, (part + 1) * rows * times)
+            stand_in = next(iter(sides.values())).new_zeros(1).expand(*sides["q"][span].shape[:2], model.d_model)
+            placed = ((stand_in, *args[1:]), kwargs) if args else ((), {**kwargs, "hidden_states": stand_in})
+            with _standing_in({m: (lambda x, value=value[span]: value) for m, value in raw.items()}):
+                core(*placed[0], **placed[1])
+    return torch.cat(kept)
 
 
 @contextmanager
@@ -331,18 +333,17 @@ def _masked_mlp(ready: Masker, state: _State, layer: int) -> Tensor | None:
     heard = state.masks.detach()[:, :, graph.mlp_column(layer)].any()
     if not bool(heard) or not _active(state, row):
         return None
-    sites = mapped(model)
     base = ready.replaced.mid[layer][:, ready.start :]
     seen = _mix(state, base, [row.start])[:, 0]
-    out = blocks(model)[layer].get_submodule(str(sites.mlp))(norm(model, "ln2", layer)(seen.flatten(0, 1)))
-    out = norm(model, "ln2_post", layer)(out[0] if isinstance(out, tuple) else out)
+    out = mlp(model, layer)(norm(model, "ln2", layer)(seen.flatten(0, 1)))
+    out = norm(model, "ln2_post", layer)(out)
     return (out.view_as(seen) - ready.replaced.mlp[layer][:, ready.start :])[:, None]
 
 
 def _masked_answer(ready: Masker, state: _State) -> Tensor:
     """The unembedding, at the positions that the metric reads."""
     model, asked = ready.pair.model, ready.pair.asked
-    sites, last = mapped(model), len(ready.pair.graph.readers) - 1
+    last = len(ready.pair.graph.readers) - 1
     n_circuits, n_prompts = len(state.masks), ready.pair.n_prompts
     base = ready.replaced.final
     base = base.expand(n_prompts, *base.shape[1:])
@@ -355,7 +356,5 @@ def _masked_answer(ready: Masker, state: _State) -> Tensor:
     here = base[rows, at]
     at_answer = _State(masks=state.masks, changes=changes, intact=False)
     seen = _mix(at_answer, here, [last])[:, 0] if _active(at_answer, slice(last, last + 1)) else here[None]
-    logits = model.module.get_submodule(sites.unembed)(norm(model, "ln_final")(seen))
-    if sites.logit_cap is not None:
-        logits = sites.logit_cap * torch.tanh(logits / sites.logit_cap)
+    logits = unembedded(model, seen)
     return logits.expand(n_circuits, *logits.shape[1:])

@@ -86,7 +86,8 @@ def record(
         stack.enter_context(evaluating(model.module))
         stack.enter_context(torch.set_grad_enabled(objective is not None))
         stack.enter_context(_without_weights(model.module))
-        for module, hook, before in _hooks(model, kept, read, embedded, edits or {}, objective is not None):
+        shape = tokens.shape
+        for module, hook, before in _hooks(model, kept, read, embedded, edits or {}, objective is not None, shape):
             attach = module.register_forward_pre_hook if before else module.register_forward_hook
             stack.callback(attach(hook, with_kwargs=True).remove)
         output = model.module(**model.inputs(tokens, mask))
@@ -111,7 +112,13 @@ def _without_weights(module: nn.Module) -> Iterator[None]:
 
 
 def _hooks(
-    model: Model, kept: Record, read: Tensor, embedded: Tensor | None, edits: Mapping[tuple[str, int], Edit], grad: bool
+    model: Model,
+    kept: Record,
+    read: Tensor,
+    embedded: Tensor | None,
+    edits: Mapping[tuple[str, int], Edit],
+    grad: bool,
+    shape: torch.Size,
 ) -> list[tuple[nn.Module, Callable[..., Any], bool]]:
     """(module, hook, whether it runs before the module) for everything that is kept."""
     sites = mapped(model)
@@ -125,7 +132,7 @@ def _hooks(
 
     found.append((blocks(model)[0], first_input, True))
     for layer, block in enumerate(blocks(model)):
-        found += _block_hooks(model, kept, block, layer, edits)
+        found += _block_hooks(model, kept, block, layer, edits, shape)
     final, unembed = model.module.get_submodule(sites.ln_final), model.module.get_submodule(sites.unembed)
 
     def keep_final(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -139,23 +146,31 @@ def _hooks(
 
 
 def _block_hooks(
-    model: Model, kept: Record, block: nn.Module, layer: int, edits: Mapping[tuple[str, int], Edit]
+    model: Model, kept: Record, block: nn.Module, layer: int, edits: Mapping[tuple[str, int], Edit], shape: torch.Size
 ) -> list[tuple[nn.Module, Callable[..., Any], bool]]:
     sites = mapped(model)
     found: list[tuple[nn.Module, Callable[..., Any], bool]] = []
 
+    def by_prompt(x: Tensor) -> Tensor:
+        return x.unflatten(0, shape) if x.dim() == 2 else x
+
     def keep_input(into: list[Tensor]) -> Callable[..., Any]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            into.append(args[0])
+            into.append(by_prompt(args[0]))
 
         return hook
 
-    def keep_output(into: list[Tensor], edit: Edit | None = None) -> Callable[..., Any]:
+    def keep_output(
+        into: list[Tensor], edit: Edit | None = None, scale: float = 1.0, copied: bool = False
+    ) -> Callable[..., Any]:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-            first = output[0] if isinstance(output, tuple) else output
+            raw = output[0] if isinstance(output, tuple) else output
+            first = by_prompt(raw) if scale == 1.0 else by_prompt(raw) * scale
             first = first if edit is None else edit(first)
             into.append(first)
-            return (first, *output[1:]) if isinstance(output, tuple) else first
+            own = first.view_as(raw) if scale == 1.0 else first.view_as(raw) / scale
+            own = own.clone() if copied else own
+            return (own, *output[1:]) if isinstance(output, tuple) else own
 
         return hook
 
@@ -170,8 +185,9 @@ def _block_hooks(
         return (z.flatten(-2),), kwargs
 
     def own_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kept.mlp_in.append(args[0].view_as(args[0]))  # its gradient is the MLP's alone, whoever else reads the same
-        return (kept.mlp_in[-1], *args[1:]), kwargs
+        # its gradient is the MLP's alone, whoever else reads the same
+        kept.mlp_in.append(by_prompt(args[0].view_as(args[0])))
+        return (kept.mlp_in[-1].view_as(args[0]), *args[1:]), kwargs
 
     found.append((block, keep_input(kept.pre), True))
     found.append((attention_module(model, layer), keep_call, True))
@@ -181,12 +197,13 @@ def _block_hooks(
         found += [(module, keep_output(getattr(kept, slot)), False) for slot in slots]
     found.append((block.get_submodule(sites.o), keep_z, True))
     found.append((block.get_submodule(sites.o), keep_output(kept.o), False))
-    found.append((block.get_submodule(sites.attn_out), keep_output(kept.attn), False))
+    found.append((block.get_submodule(sites.attn_out), keep_output(kept.attn, scale=sites.resid_scale), False))
     if sites.mlp is not None and sites.mlp_out is not None:
-        source = block if sites.parallel else block.get_submodule(sites.ln2 or sites.mlp)
+        source = block if sites.resid_mid is None else block.get_submodule(sites.resid_mid)
         found.append((source, keep_input(kept.mid), True))
-        found.append((block.get_submodule(sites.mlp), own_input, True))
-        out = keep_output(kept.mlp, edits.get(("mlp", layer)))
+        found.append((block.get_submodule(sites.mlp_chain[0]), own_input, True))
+        # copied: Falcon's blocks add attention's output to the MLP's in place
+        out = keep_output(kept.mlp, edits.get(("mlp", layer)), sites.resid_scale, copied=True)
         found.append((block.get_submodule(sites.mlp_out), out, False))
     return found
 

@@ -95,6 +95,8 @@ def capture(
     sites: TransformerLens' names (`interp.models.SITES`): the residual stream before, in the middle of and after a block;
         what attention and MLP add to it; q, k (before rotation) and v; z; `attn_scores` (-inf where masked) and `pattern`;
         the MLP's hidden layer before (`mlp_pre`, the gate's where there is one) and after (`mlp_post`) its non-linearity;
+        of a mixture of experts the router's logits, each expert's weight (`expert_weights`, 0 where it was not chosen) and
+        what each adds (`expert_out`: weight × output);
         `embed`, `ln_final` (what the unembedding reads) and `logits`.
     layers, heads: which ones, in the order given (None: all). Heads of k and v are key/value heads.
     positions: a number or list for all prompts, a tensor for each prompt's own; None: all. Negative ones count back from the

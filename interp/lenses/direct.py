@@ -146,8 +146,9 @@ def _answer_direction(
     """u and c with logit(right) − logit(wrong) = u · stream + c."""
     pair = pair.to(model.device)
     final_norm, bias = weights.norm(model, "ln_final"), weights.b_U(model)
-    columns = _exact(weights.W_U(model)[:, pair]).movedim(0, -1)
-    offsets = torch.zeros(pair.shape, dtype=torch.float64) if bias is None else _exact(bias[pair])
+    factor = mapped(model).logit_scale
+    columns = _exact(weights.W_U(model)[:, pair]).movedim(0, -1) * factor
+    offsets = torch.zeros(pair.shape, dtype=torch.float64) if bias is None else _exact(bias[pair]) * factor
     direction, constant = _pull_back(final_norm, stream, columns[:, 0] - columns[:, 1])
     logits = torch.einsum("pad,pd->pa", columns, _exact(final_norm(stream))) + offsets
     slope = _chord(logits, mapped(model).logit_cap)

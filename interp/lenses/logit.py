@@ -34,11 +34,10 @@ def logit_lens(
     Raises:
         InputError: an architecture without a map of sites; a layer or position that does not exist.
     """
-    sites = mapped(model)
-    final_norm, unembed = weights.norm(model, "ln_final"), model.module.get_submodule(sites.unembed)
+    mapped(model)
     stream = capture(model, tokens, "resid_post", layers=layers, positions=positions, mask=mask)["resid_post"]
     with torch.no_grad():
-        return torch.stack([capped(unembed(final_norm(after)), sites.logit_cap) for after in stream])
+        return torch.stack([weights.logits(model, after) for after in stream])
 
 
 def capped(logits: Tensor, cap: float | None) -> Tensor:

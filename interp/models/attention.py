@@ -1,19 +1,22 @@
 """Attention with the scores and patterns in reach, switched in for the duration of a call.
 
 transformers' modules look their attention up in a table by a name in the configuration: a private entry is named there.
-Older classes have a method for it, NativeAttention a forward: these are shadowed on the instance. All is undone on leaving.
+Older classes have a method for it, NativeAttention a forward: these are shadowed on the instance. Of a module that computes
+its softmax itself, that one call is watched. All is undone on leaving.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.overrides import TorchFunctionMode
 
+from interp.errors import InputError
 from interp.models.shadowing import shadowing
 from interp.models.site_tensors import blocks, mapped
 
@@ -36,11 +39,12 @@ def attend(
     scale: float,
     cap: float | None = None,
     edits: tuple[Edit | None, Edit | None] = (None, None),
+    sinks: Float[Tensor, "head"] | None = None,
 ) -> tuple[Float[Tensor, "row head query d_head"], Float[Tensor, "row head query key"]]:
     """z and the pattern: softmax(cap·tanh(scale·q·k / cap)) v over the keys that `keep` allows (None: all).
 
     The first edit sees and returns the scores (-inf where masked), the second the pattern. A query that may attend to
-    nothing gets a pattern of zeros.
+    nothing gets a pattern of zeros. sinks: a score a head for attending to nothing, which takes its share of the softmax.
     """
     groups = q.shape[1] // k.shape[1]
     scores = (q.unflatten(1, (k.shape[1], groups)) @ k.unsqueeze(2).mT).flatten(1, 2) * scale
@@ -50,7 +54,9 @@ def attend(
         scores = scores.masked_fill(~keep, float("-inf"))
     if edits[0] is not None:
         scores = edits[0](scores)
-    pattern = torch.softmax(scores, dim=-1, dtype=torch.float32 if scores.dtype.itemsize < 4 else None)
+    widened = scores if sinks is None else _beside(scores, sinks)
+    pattern = torch.softmax(widened, dim=-1, dtype=torch.float32 if scores.dtype.itemsize < 4 else None)
+    pattern = pattern[..., : scores.shape[-1]]
     if keep is not None or edits[0] is not None:
         pattern = pattern.masked_fill(torch.isneginf(scores).all(-1, keepdim=True), 0.0)
     pattern = pattern.to(v.dtype)
@@ -58,6 +64,11 @@ def attend(
         pattern = edits[1](pattern)
     z = (pattern.unflatten(1, (k.shape[1], groups)) @ v.unsqueeze(2)).flatten(1, 2)
     return z, pattern
+
+
+def _beside(scores: Tensor, sinks: Tensor) -> Tensor:
+    """The scores with each head's sink as one more key."""
+    return torch.cat([scores, sinks[:, None, None].expand(*scores.shape[:-1], 1).to(scores)], dim=-1)
 
 
 @contextmanager
@@ -74,6 +85,8 @@ def edited_attention(model: Model, scores: Mapping[int, Edit], patterns: Mapping
             switch = _table(model, edits)
         case "method":
             switch = _shadowed("_attn", _eager, edits)
+        case "softmax":
+            switch = _watched(model, edits)
         case _:
             switch = _shadowed("forward", _native_forward, edits)
     with switch:
@@ -92,16 +105,26 @@ def _table(model: Model, edits: Mapping[nn.Module, tuple[Edit | None, Edit | Non
 
     ALL_ATTENTION_FUNCTIONS.register(_NAME, _from_table)
     ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME, _boolean_mask)
-    owners = [model.module, model.module.get_submodule(mapped(model).blocks.rpartition(".")[0]), *edits]
-    configs = {id(owner.config): cast(Any, owner.config) for owner in owners if hasattr(owner, "config")}
-    before = {key: config._attn_implementation_internal for key, config in configs.items()}
     token = _EDITS.set(edits)
     try:
-        for config in configs.values():
-            config._attn_implementation_internal = _NAME
-        yield
+        with _implementation(model, edits, _NAME):
+            yield
     finally:
         _EDITS.reset(token)
+
+
+@contextmanager
+def _implementation(model: Model, cores: Iterable[nn.Module], name: str) -> Iterator[None]:
+    """Within, transformers' configurations name this implementation of attention."""
+    owners = [model.module, model.module.get_submodule(mapped(model).blocks.rpartition(".")[0]), *cores]
+    found = [cast(Any, owner.config) for owner in owners if hasattr(owner, "config")]
+    configs = {id(config): config for config in found if hasattr(config, "_attn_implementation_internal")}
+    before = {key: config._attn_implementation_internal for key, config in configs.items()}
+    try:
+        for config in configs.values():
+            config._attn_implementation_internal = name
+        yield
+    finally:
         for key, config in configs.items():
             config._attn_implementation_internal = before[key]
 
@@ -118,6 +141,7 @@ def _from_table(
         query.shape[-1] ** -0.5 if scale is None else scale,
         options.get("softcap"),
         _EDITS.get().get(module, (None, None)),
+        options.get("s_aux"),
     )
     return z.transpose(1, 2), pattern
 
@@ -137,6 +161,44 @@ def _shadowed(
         for core, edit in edits.items():
             put(core, name, partial(function, core, edit))
         yield
+
+
+@contextmanager
+def _watched(model: Model, edits: Mapping[nn.Module, tuple[Edit | None, Edit | None]]) -> Iterator[None]:
+    """Within, the softmax of each module goes through the edits; transformers' modules take their eager form, which has one."""
+    masked = torch.finfo(model.dtype).min / 2  # what is masked has the smallest number of the dtype added or filled in
+
+    def through(forward: Callable[..., Any], edit: tuple[Edit | None, Edit | None], *args: Any, **kwargs: Any) -> Any:
+        with _Softmax(edit, masked) as watching:
+            output = forward(*args, **kwargs)
+        if watching.n_seen != 1:
+            raise InputError(f"{watching.n_seen} softmaxes in the attention of {model.config['architecture']}, not one")
+        return output
+
+    with shadowing() as put, _implementation(model, edits, "eager"):
+        for core, edit in edits.items():
+            put(core, "forward", partial(through, core.forward, edit))
+        yield
+
+
+class _Softmax(TorchFunctionMode):
+    """Within, the softmax over the keys of [row, head, query, key] goes through the edits (of scores, of the pattern)."""
+
+    def __init__(self, edits: tuple[Edit | None, Edit | None], masked: float):
+        super().__init__()
+        self.edits, self.masked, self.n_seen = edits, masked, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in (torch.nn.functional.softmax, torch.softmax, torch.Tensor.softmax) or args[0].dim() != 4:
+            return func(*args, **(kwargs or {}))
+        self.n_seen += 1
+        scores = args[0]
+        nothing = (scores < self.masked).all(-1, keepdim=True)
+        if self.edits[0] is not None:
+            scores = self.edits[0](scores.masked_fill(scores < self.masked, float("-inf")))
+            nothing = torch.isneginf(scores).all(-1, keepdim=True)
+        pattern = func(scores, *args[1:], **(kwargs or {})).masked_fill(nothing, 0.0)
+        return pattern if self.edits[1] is None else self.edits[1](pattern)
 
 
 def _eager(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from interp.errors import InputError
+from interp.models.bridge_proof import prove
 from interp.models.shadowing import evaluating
 from interp.models.site_tensors import Change, Look, Spot, n_heads_at
-from interp.models.sites import BLOCK_SITES, HEAD_SITES
+from interp.models.sites import HEAD_SITES, RESIDUAL_SITES, SCORE_SITES
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 
     from interp.models.handle import Model
 
-_IN_ATTENTION = (*HEAD_SITES, "pattern", "attn_scores")
 _NAMES = {
-    **{site: f"blocks.{{}}.{'attn.' if site in _IN_ATTENTION else ''}hook_{site}" for site in BLOCK_SITES},
+    **{site: f"blocks.{{}}.hook_{site}" for site in RESIDUAL_SITES},
+    **{site: f"blocks.{{}}.attn.hook_{site}" for site in (*HEAD_SITES, *SCORE_SITES)},
     "mlp_pre": "blocks.{}.mlp.hook_pre",
     "mlp_post": "blocks.{}.mlp.hook_post",
     "embed": "embed.hook_out",
@@ -44,14 +46,32 @@ def run_bridge(
     """As `interp.models.running.run`, on the bridge's copy of the model.
 
     Raises:
-        InputError: a site that the bridge does not have for this architecture, or a bridge whose logits are not the module's.
+        InputError: a site that the bridge does not have for this architecture, or that does not keep the laws of
+            `interp.models.bridge_proof` there; a bridge whose logits are not the module's.
     """
     bridge = _trusted(model, padded=mask is not None)
+    for site, layer in {**changes, **looks}:
+        _prove(model, bridge, site, layer)
+    logits = _pass(model, bridge, tokens, mask, changes, looks)
+    if logits_at is None:
+        return logits
+    rows = torch.arange(len(tokens), device=model.device)[:, None]
+    return logits[rows, logits_at.to(model.device)]
+
+
+def _pass(
+    model: Model,
+    bridge: TransformerBridge,
+    tokens: Tensor,
+    mask: Tensor | None,
+    changes: Mapping[Spot, Sequence[Change]],
+    looks: Mapping[Spot, Look],
+) -> Tensor:
     known = set(bridge.hook_dict)
     called: set[str] = set()
     hooks: list[tuple[Any, Callable[..., Any]]] = []
     for site, layer in [*changes, *(spot for spot in looks if spot not in changes)]:
-        name = _NAMES[site].format(layer)
+        name = _name(model, site, layer)
         if name not in known:
             raise InputError(f"TransformerLens has no {name} for {model.config['architecture']}")
         heads = n_heads_at(model, site) if site in HEAD_SITES else None
@@ -63,10 +83,43 @@ def run_bridge(
         raise InputError(
             f"TransformerLens names {silent[0]} for {model.config['architecture']}, but shows nothing there"
         )
-    if logits_at is None:
-        return logits
-    rows = torch.arange(len(tokens), device=model.device)[:, None]
-    return logits[rows, logits_at.to(model.device)]
+    return logits
+
+
+def _name(model: Model, site: str, layer: int) -> str:
+    if site not in _NAMES:
+        raise InputError(f"{site} is shown by maps of sites alone, and {model.config['architecture']} has none")
+    return _NAMES[site].format(layer)
+
+
+def _prove(model: Model, bridge: TransformerBridge, site: str, layer: int) -> None:
+    """The site of that layer, proved when it is first used with this handle."""
+    claim = f"bridge, {site} of layer {layer}"
+    if claim in model._proved:
+        return
+    _name(model, site, layer)
+
+    def run(tokens: Tensor, changes: Mapping[str, Change], see: Sequence[str]) -> dict[str, Tensor]:
+        seen: dict[str, Tensor] = {}
+
+        def note(name: str, tensor: Tensor) -> None:
+            seen[name] = tensor.detach().clone()
+
+        looks = {(name, layer): partial(note, name) for name in see if name != "logits"}
+        seen["logits"] = _pass(model, bridge, tokens, None, {(n, layer): [c] for n, c in changes.items()}, looks)
+        return seen
+
+    known = set(bridge.hook_dict)
+    with torch.no_grad(), evaluating(model.module):
+        prove(
+            model,
+            run,
+            lambda name: _name(model, name, layer) in known,
+            site,
+            parallel=bool(bridge.cfg.parallel_attn_mlp),
+            tolerance=_TOLERANCE[model.dtype],
+        )
+    model._proved[claim] = True
 
 
 def _trusted(model: Model, *, padded: bool) -> TransformerBridge:

@@ -12,9 +12,10 @@ import torch
 
 from interp.models.attention import Edit, edited_attention
 from interp.models.by_bridge import run_bridge
+from interp.models.experts import edit_experts
 from interp.models.shadowing import Put, evaluating, on_input, on_output, shadowing
 from interp.models.site_tensors import Change, Look, Spot, View, as_it_is, blocks, mapped, place
-from interp.models.sites import SCORE_SITES
+from interp.models.sites import EXPERT_SITES, SCORE_SITES
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -50,7 +51,8 @@ def run(
         return run_bridge(model, tokens, mask, changes=changes or {}, looks=looks or {}, logits_at=logits_at)
     inputs, seen = model.inputs(tokens, mask), looks or {}
     with evaluating(model.module), shadowing() as put:
-        scores, patterns = _reach(model, put, changes or {}, seen if logits else _stop_after_the_last(seen))
+        shape = tokens.shape
+        scores, patterns = _reach(model, put, changes or {}, seen if logits else _stop_after_the_last(seen), shape)
         if logits_at is not None:
             rows, at = _rows(model, logits_at), logits_at.to(model.device)
             on_input(put, model.module.get_submodule(mapped(model).unembed), lambda stream: stream[rows, at])
@@ -67,19 +69,25 @@ def _rows(model: Model, logits_at: Int[Tensor, "prompt chosen"]) -> Int[Tensor, 
 
 
 def _reach(
-    model: Model, put: Put, changes: Mapping[Spot, Sequence[Change]], looks: Mapping[Spot, Look]
+    model: Model, put: Put, changes: Mapping[Spot, Sequence[Change]], looks: Mapping[Spot, Look], shape: torch.Size
 ) -> tuple[dict[int, Edit], dict[int, Edit]]:
     """Puts the changes and looks in the module's way; those of attention scores and of patterns are given back by layer."""
     parts = blocks(model)
     scores: dict[str, dict[int, Edit]] = {site: {} for site in SCORE_SITES}
+    experts: dict[int, dict[str, tuple[Edit, bool]]] = {}
     for site, layer in {**changes, **looks}:
         changed, look = changes.get((site, layer), ()), looks.get((site, layer))
         if site in SCORE_SITES:
             scores[site][layer] = _edit(changed, look)
+        elif site in EXPERT_SITES:
+            experts.setdefault(layer, {})[site] = _edit(changed, look), bool(changed)
         else:
             where = place(model, site, layer, parts)
-            edit = _edit(changed, look, where.view, in_place=where.in_place)
+            view = _unflattened(where.view, shape) if where.flat else where.view
+            edit = _edit(changed, look, view, in_place=where.in_place, scale=where.scale)
             (on_input if where.is_input else on_output)(put, where.module, edit)
+    for layer, edits in experts.items():
+        edit_experts(model, put, layer, edits, shape)
     return scores["attn_scores"], scores["pattern"]
 
 
@@ -100,8 +108,27 @@ def _stop_after_the_last(looks: Mapping[Spot, Look]) -> dict[Spot, Look]:
     return {spot: counted(look) for spot, look in looks.items()}
 
 
-def _edit(changed: Sequence[Change], look: Look | None, view: View = as_it_is, *, in_place: bool = False) -> Edit:
-    """What is made of a raw tensor: the changes, in their order, then the look."""
+def _unflattened(view: View, shape: torch.Size) -> View:
+    """The view of a tensor whose first axis is all positions of all prompts."""
+    return lambda raw: view(raw).unflatten(0, shape)
+
+
+def _edit(
+    changed: Sequence[Change], look: Look | None, view: View = as_it_is, *, in_place: bool = False, scale: float = 1.0
+) -> Edit:
+    """What is made of a raw tensor: the changes, in their order, then the look. The site is `scale` times the view."""
+
+    def scaled(raw: Tensor) -> Tensor:
+        shown = view(raw) * scale
+        for change in changed:
+            change(shown)
+        if look is not None:
+            look(shown)
+        if not changed:
+            return raw
+        raw = raw.clone()
+        view(raw).copy_(shown / scale)
+        return raw
 
     def edit(raw: Tensor) -> Tensor:
         if changed:
@@ -112,4 +139,4 @@ def _edit(changed: Sequence[Change], look: Look | None, view: View = as_it_is, *
             look(view(raw))
         return raw
 
-    return edit
+    return edit if scale == 1.0 else scaled

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from interp.errors import InputError
-from interp.models.sites import GLOBAL_SITES, HEAD_SITES, SCORE_SITES, Sites, check_site
+from interp.models.sites import GLOBAL_SITES, HEAD_SITES, NEURON_SITES, SCORE_SITES, Sites, check_site
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -37,12 +37,15 @@ class Place:
     """A tensor in the running module. `view` shows the raw tensor in the site's own shape; writing to it writes to the raw one.
 
     in_place: the raw tensor is the residual stream itself, so an edit must change it rather than a copy.
+    scale: the site is the raw tensor times this. flat: prompts and positions are one axis of the raw tensor.
     """
 
     module: nn.Module
     is_input: bool
     view: View = as_it_is
     in_place: bool = False
+    scale: float = 1.0
+    flat: bool = False
 
 
 def blocks(model: Model) -> list[nn.Module]:
@@ -65,27 +68,34 @@ def place(model: Model, site: str, layer: int, parts: Sequence[nn.Module] | None
     check_site(site, sites)
     if site in GLOBAL_SITES:
         path = {"embed": sites.embed, "ln_final": sites.ln_final, "logits": sites.unembed}[site]
-        return Place(model.module.get_submodule(path), False)
+        scale = {"embed": sites.embed_scale, "logits": sites.logit_scale}.get(site, 1.0)
+        return Place(model.module.get_submodule(path), False, scale=scale)
     block = (blocks(model) if parts is None else parts)[layer]
+
+    def at(path: str | None, is_input: bool, view: View = as_it_is, in_place: bool = False) -> Place:
+        scale = sites.resid_scale if site in ("attn_out", "mlp_out") else 1.0
+        flat = sites.flat_mlp and site in ("resid_mid", "mlp_out", *NEURON_SITES)
+        return Place(block.get_submodule(cast(str, path)), is_input, view, in_place, scale, flat)
+
     match site:
         case "resid_pre":
             return Place(block, True)
         case "resid_post":
             return Place(block, False)
         case "resid_mid":
-            return Place(block.get_submodule(cast(str, sites.resid_mid)), True, in_place=True)
+            return at(sites.resid_mid, True, in_place=True)
         case "attn_out":
-            return Place(block.get_submodule(sites.attn_out), False)
+            return at(sites.attn_out, False)
         case "mlp_out":
-            return Place(block.get_submodule(cast(str, sites.mlp_out)), False)
+            return at(sites.mlp_out, False)
         case "mlp_pre":
-            return Place(block.get_submodule(cast(str, sites.mlp_in)), False)
+            return at(sites.mlp_in, False, _first_half if sites.fused_gate else as_it_is)
         case "mlp_post":
-            return Place(block.get_submodule(cast(str, sites.mlp_final)), True)
+            return at(sites.mlp_final, True)
         case "z":
-            return Place(block.get_submodule(sites.o), True, partial(_heads, n_heads=model.n_heads))
+            return at(sites.o, True, partial(_heads, n_heads=model.n_heads))
         case "q" | "k" | "v":
-            return Place(block.get_submodule(getattr(sites, site)), False, qkv_view(model, site))
+            return at(getattr(sites, site), False, qkv_view(model, site))
     raise InputError(f"{site} is not the input or output of a module")
 
 
@@ -105,6 +115,10 @@ def qkv_view(model: Model, site: str) -> View:
 
 def _heads(raw: Tensor, n_heads: int) -> Tensor:
     return raw.unflatten(-1, (n_heads, -1))
+
+
+def _first_half(raw: Tensor) -> Tensor:
+    return raw.narrow(-1, 0, raw.shape[-1] // 2)
 
 
 def _section(raw: Tensor, start: int, length: int, n_heads: int) -> Tensor:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import Any, Literal
 
 from interp.errors import InputError, unknown
@@ -20,7 +21,8 @@ HEAD_SITES = ("z", "q", "k", "v")
 SCORE_SITES = ("attn_scores", "pattern")
 NEURON_SITES = ("mlp_pre", "mlp_post")
 GLOBAL_SITES = ("embed", "ln_final", "logits")
-BLOCK_SITES = (*RESIDUAL_SITES, *HEAD_SITES, *SCORE_SITES, *NEURON_SITES)
+EXPERT_SITES = ("router_logits", "expert_weights", "expert_out")
+BLOCK_SITES = (*RESIDUAL_SITES, *HEAD_SITES, *SCORE_SITES, *NEURON_SITES, *EXPERT_SITES)
 SITES = (*BLOCK_SITES, *GLOBAL_SITES)
 
 DIMS: Mapping[str, tuple[str, ...]] = {
@@ -28,6 +30,8 @@ DIMS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(HEAD_SITES, ("layer", "prompt", "pos", "head", "d_head")),
     **dict.fromkeys(SCORE_SITES, ("layer", "prompt", "head", "query", "key")),
     **dict.fromkeys(NEURON_SITES, ("layer", "prompt", "pos", "neuron")),
+    **dict.fromkeys(("router_logits", "expert_weights"), ("layer", "prompt", "pos", "expert")),
+    "expert_out": ("layer", "prompt", "pos", "expert", "d_model"),
     "logits": ("layer", "prompt", "pos", "vocab"),
 }
 
@@ -45,14 +49,23 @@ class Sites:
     attn_out, mlp_out: their outputs are what attention and MLP add to the residual stream (a norm, where one comes after).
     ln1_post, ln2_post: that norm, else None.
     ln2: the norm that the MLP reads through, else None. resid_mid: the module whose input is the stream between the two.
-    mlp_in: its output is `mlp_pre` (the gate's, where there is one). mlp_up: the linear branch of a gated MLP.
-    mlp_final: its input is `mlp_post`. All MLP paths are None in an attention-only model.
+    mlp: the MLP; where it is no module of its own, or one that adds the residual stream itself, the modules that make it up,
+        one after the other.
+    mlp_in: its output is `mlp_pre` (the gate's, where there is one). mlp_up: the linear branch of a gated MLP; `fused_gate`
+        where gate and linear branch are the two halves of what `mlp_in` gives.
+    mlp_final: its input is `mlp_post`. All MLP paths are None in an attention-only model; `mlp_in` and `mlp_final` are None
+        where the MLP is a mixture of experts. Then router: gives (logits, weights, indices) of the chosen experts; experts:
+        takes the stream, indices and weights.
+    flat_mlp: the block's second half sees prompts and positions as one axis.
+    resid_scale: what attention and MLP put out is multiplied by this on its way to the residual stream.
     parallel: attention and MLP read the same residual stream; there is no `resid_mid`.
     attention: how the scores are reached: transformers' table of attention functions ("table"), the `_attn` method of
-        older classes ("method"), or TransformerLens' NativeAttention ("native").
+        older classes ("method"), TransformerLens' NativeAttention ("native"), or the one softmax that `attn` computes
+        ("softmax"; a Hugging Face module does so in its eager form).
     rotary: whether q and k are rotated by `position_embeddings` (cos, sin) that the block receives.
     tuple_blocks: a block returns a tuple whose first entry is the residual stream, rather than that itself.
-    logit_cap: tanh cap on the logits, None without.
+    logit_scale: what the unembedding gives is multiplied by this. logit_cap: tanh cap on the logits, None without.
+    embed_scale: what `embed` gives is multiplied by this.
     """
 
     embed: str
@@ -72,16 +85,33 @@ class Sites:
     flat_qk_norm: bool = False
     ln1_post: str | None = None
     ln2: str | None
-    mlp: str | None
+    mlp: str | tuple[str, ...] | None
     mlp_in: str | None
     mlp_up: str | None = None
+    fused_gate: bool = False
     mlp_final: str | None
+    router: str | None = None
+    experts: str | None = None
+    flat_mlp: bool = False
+    resid_scale: float = 1.0
     ln2_post: str | None = None
     parallel: bool = False
-    attention: Literal["table", "method", "native"] = "table"
+    attention: Literal["table", "method", "native", "softmax"] = "table"
     rotary: bool = False
     tuple_blocks: bool = False
+    logit_scale: float = 1.0
     logit_cap: float | None = None
+    embed_scale: float = 1.0
+
+    @property
+    def way_out(self) -> bool:
+        """Whether a norm or a factor stands between what the heads write and the residual stream."""
+        return self.ln1_post is not None or self.resid_scale != 1.0
+
+    @property
+    def mlp_chain(self) -> tuple[str, ...]:
+        """The modules that the MLP runs through, from its input to its output; empty without an MLP."""
+        return (self.mlp,) if isinstance(self.mlp, str) else self.mlp or ()
 
     @property
     def attn_out(self) -> str:
@@ -89,21 +119,21 @@ class Sites:
 
     @property
     def mlp_out(self) -> str | None:
-        return self.ln2_post or self.mlp
+        return self.ln2_post or (self.mlp_chain[-1] if self.mlp else None)
 
     @property
     def resid_mid(self) -> str | None:
-        return None if self.parallel else self.ln2 or self.mlp
+        return None if self.parallel or not self.mlp else self.ln2 or self.mlp_chain[0]
 
 
 @cache
-def _records() -> dict[str, Callable[[Mapping[str, Any]], Sites]]:
-    """Architecture name -> function from its configuration to Sites."""
+def _records() -> dict[str, ModuleType]:
+    """Architecture name -> the file with its map."""
     package = importlib.import_module("interp.models.architectures")
-    found: dict[str, Callable[[Mapping[str, Any]], Sites]] = {}
+    found: dict[str, ModuleType] = {}
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
-        found |= dict.fromkeys(module.ARCHITECTURES, module.sites)
+        found |= dict.fromkeys(module.ARCHITECTURES, module)
     return found
 
 
@@ -119,7 +149,12 @@ def find_sites(config: Mapping[str, Any]) -> Sites | None:
         InputError: the configuration asks for something that the map does not handle.
     """
     record = _records().get(config.get("architecture", ""))
-    return None if record is None else record(config)
+    return None if record is None else record.sites(config)
+
+
+def variants(architecture: str) -> tuple[Mapping[str, Any], ...]:
+    """The settings under which the map of an architecture is tried: what its file lists as VARIANTS, else the defaults."""
+    return getattr(_records()[architecture], "VARIANTS", ({},))
 
 
 def refuse(config: Mapping[str, Any], **handled: Any) -> None:
@@ -146,3 +181,7 @@ def check_site(site: str, sites: Sites | None, *, extra: tuple[str, ...] = ()) -
         )
     if sites.mlp is None and site in ("resid_mid", "mlp_out", "mlp_pre", "mlp_post"):
         raise InputError(f"{site} does not exist here: this model has no MLPs")
+    if sites.experts is None and site in EXPERT_SITES:
+        raise InputError(f"{site} does not exist here: this model has no experts")
+    if sites.mlp_final is None and site in NEURON_SITES:
+        raise InputError(f"{site} does not exist here: the MLP is a mixture of experts")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from interp.models.handle import Model
+    from interp.models.sites import Sites
 
 
 def matrix(module: nn.Module) -> Float[Tensor, "d_in d_out"]:
@@ -83,22 +84,30 @@ def b_O(model: Model, layer: int) -> Float[Tensor, "d_model"] | None:
 
 
 def _mlp(model: Model, layer: int, path: str | None) -> nn.Module:
-    check_site("mlp_out", model.sites)
+    check_site("mlp_post", model.sites)
     return _part(model, layer, cast(str, path))
+
+
+def _of_gate(model: Model, values: Tensor) -> Tensor:
+    """The gate's half [..., neuron] of a fused gate and linear branch; all where they are not fused."""
+    return values.chunk(2, dim=-1)[0] if mapped(model).fused_gate else values
 
 
 def W_in(model: Model, layer: int) -> Float[Tensor, "d_model neuron"]:
     """Into the neurons; of a gated MLP the gate's weight, which its non-linearity sees."""
-    return matrix(_mlp(model, layer, mapped(model).mlp_in))
+    return _of_gate(model, matrix(_mlp(model, layer, mapped(model).mlp_in)))
 
 
 def b_in(model: Model, layer: int) -> Float[Tensor, "neuron"] | None:
-    return bias(_mlp(model, layer, mapped(model).mlp_in))
+    values = bias(_mlp(model, layer, mapped(model).mlp_in))
+    return None if values is None else _of_gate(model, values)
 
 
 def W_up(model: Model, layer: int) -> Float[Tensor, "d_model neuron"] | None:
     """The linear branch of a gated MLP, None without a gate."""
     path = mapped(model).mlp_up
+    if mapped(model).fused_gate:
+        return matrix(_mlp(model, layer, mapped(model).mlp_in)).chunk(2, dim=-1)[1]
     return None if path is None else matrix(_mlp(model, layer, path))
 
 
@@ -132,8 +141,48 @@ def b_U(model: Model) -> Float[Tensor, "vocab"] | None:
 
 
 def norm(model: Model, name: str, layer: int | None = None) -> Callable[[Tensor], Tensor]:
-    """The norm `ln1`, `ln2`, `ln1_post` or `ln2_post` of a layer, or `ln_final`, as a function; the identity where there is none."""
+    """The norm `ln1`, `ln2`, `ln1_post` or `ln2_post` of a layer, or `ln_final`, as a function; the identity where there is none.
+
+    On the way out (`ln1_post`, `ln2_post`) a factor of the residual stream counts as one.
+    """
     if name == "ln_final":
         return model.module.get_submodule(mapped(model).ln_final)
-    path = getattr(mapped(model), name)
+    sites, path = mapped(model), getattr(mapped(model), name)
+    if name.endswith("_post") and sites.resid_scale != 1.0:
+        return _Scale(sites.resid_scale)
     return torch.nn.Identity() if path is None or layer is None else _part(model, layer, path)
+
+
+class _Scale(torch.nn.Module):
+    """Multiplication by a number."""
+
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+def mlp(model: Model, layer: int) -> Callable[[Tensor], Tensor]:
+    """The MLP of a layer (a mixture of experts as a whole), from what it reads behind `ln2` to what it puts out."""
+    parts = [_part(model, layer, path) for path in mapped(model).mlp_chain]
+
+    def through(x: Tensor) -> Tensor:
+        for part in parts:
+            x = part(x)
+        return x[0] if isinstance(x, tuple) else x
+
+    return through
+
+
+def logits(model: Model, stream: Float[Tensor, "... d_model"]) -> Float[Tensor, "... vocab"]:
+    """What the model makes of the residual stream after the last block: final norm, unembedding, factor and cap."""
+    sites = mapped(model)
+    return finished(sites, model.module.get_submodule(sites.unembed)(norm(model, "ln_final")(stream)))
+
+
+def finished(sites: Sites, unembedded: Tensor) -> Tensor:
+    """The logits of what the unembedding gives: its factor and its cap, where the architecture has them."""
+    scaled = unembedded if sites.logit_scale == 1.0 else unembedded * sites.logit_scale
+    return scaled if sites.logit_cap is None else sites.logit_cap * torch.tanh(scaled / sites.logit_cap)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from interp.hooks.activations import capture
 from interp.models.running import run
-from interp.models.sites import HEAD_SITES
-from interp.patching.request import Cell, Runs, Sweep
+from interp.models.sites import EXPERT_SITES, HEAD_SITES
+from interp.patching.request import AXES, Cell, Runs, Sweep
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,9 +46,11 @@ def naive_runs(sweep: Sweep) -> Runs:
 
 def _selection(sweep: Sweep, cell: Cell) -> tuple[int | slice, ...]:
     """The cell's part of a site's tensor: [prompt, pos, head or neuron, …], of a pattern [prompt, head, query, key]."""
-    at = {axis: slice(None) if (i := sweep.at(cell, axis)) is None else i for axis in ("head", "neuron", "pos", "key")}
+    at = {axis: slice(None) if (i := sweep.at(cell, axis)) is None else i for axis in AXES}
     if sweep.site == "pattern":
         return slice(None), at["head"], at["pos"], at["key"]
+    if sweep.site in EXPERT_SITES:
+        return slice(None), at["pos"], at["expert"]
     if sweep.site == "mlp_post":
         return slice(None), at["pos"], at["neuron"]
     return (slice(None), at["pos"], at["head"]) if sweep.site in HEAD_SITES else (slice(None), at["pos"])

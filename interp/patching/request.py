@@ -11,7 +11,7 @@ from interp.errors import InputError, unknown
 from interp.hooks.activations import capture
 from interp.measure.metrics import Metric, Questions, known, questions
 from interp.models.site_tensors import n_heads_at
-from interp.models.sites import HEAD_SITES, RESIDUAL_SITES, check_site
+from interp.models.sites import DIMS, EXPERT_SITES, HEAD_SITES, RESIDUAL_SITES, check_site
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from interp.models import Model
     from interp.types import Prompts
 
-PATCH_SITES = (*RESIDUAL_SITES, *HEAD_SITES, "pattern", "mlp_post")
-AXES = ("layer", "head", "neuron", "pos", "key")
+PATCH_SITES = (*RESIDUAL_SITES, *HEAD_SITES, "pattern", "mlp_post", *EXPERT_SITES)
+AXES = ("layer", "head", "neuron", "expert", "pos", "key")
 Cell = tuple[int, ...]
 """One patch: its place on each axis."""
 
@@ -71,7 +71,9 @@ def checked(model: Model, prompts: Prompts, site: str, by: tuple[str, ...], metr
     if site == "pattern":
         lengths["key"] = n_pos
     if site == "mlp_post":
-        lengths["neuron"] = _n_neurons(model, prompts.clean)
+        lengths["neuron"] = _width(model, prompts.clean, site, -1)
+    if site in EXPERT_SITES:
+        lengths["expert"] = _width(model, prompts.clean, site, DIMS[site].index("expert"))
     for axis in by:
         if axis not in AXES:
             raise unknown("axis", axis, AXES)
@@ -83,6 +85,6 @@ def checked(model: Model, prompts: Prompts, site: str, by: tuple[str, ...], metr
     return Sweep(model=model, asked=asked, base=base, source=source, site=site, axes=axes)
 
 
-def _n_neurons(model: Model, tokens: Tensor) -> int:
-    """As many as one token shows."""
-    return capture(model, tokens[:1, :1], "mlp_post", layers=0)["mlp_post"].shape[-1]
+def _width(model: Model, tokens: Tensor, site: str, axis: int) -> int:
+    """How many neurons or experts: as many as one token shows."""
+    return capture(model, tokens[:1, :1], site, layers=0)[site].shape[axis]

@@ -33,9 +33,10 @@ def patch(
     """The metric when the activation at each layer, head and position is replaced by that of the other run, one at a time.
 
     site: `resid_pre`, `resid_mid`, `resid_post`, `attn_out`, `mlp_out`, `z`, `q`, `k`, `v` (before rotation; grouped heads
-        share a key/value head), `pattern` or `mlp_post` (neurons).
-    by: any of `layer`, `head` (of head sites and patterns), `neuron` (of `mlp_post`), `pos` (of a pattern: the query) and
-        `key` (of a pattern), in this order; along an axis that is left out, all is replaced at once.
+        share a key/value head), `pattern`, `mlp_post` (neurons),
+        or, of a mixture of experts `router_logits`, `expert_weights`, `expert_out`.
+    by: any of `layer`, `head` (of head sites and patterns), `neuron` (of `mlp_post`), `expert`, `pos` (of a pattern: the
+        query) and `key` (of a pattern), in this order; along an axis that is left out, all is replaced at once.
     metric: a name (`interp.measure.metrics.METRICS`) or a function of the logits that predict the answer (`evaluate` says which).
     direction: "denoise" runs on the corrupt prompts and patches clean activations in, "noise" the other way round.
     road: None takes "reuse" where it is possible, see `Patched.road`; both give the same numbers.

@@ -8,6 +8,7 @@ from typing import Any
 from interp.models.sites import Sites, refuse
 
 ARCHITECTURES = ("GemmaForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM")
+VARIANTS = ({"sliding_window": 4, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0},)
 
 
 def sites(config: Mapping[str, Any]) -> Sites:
@@ -36,5 +37,5 @@ def sites(config: Mapping[str, Any]) -> Sites:
         mlp_final="mlp.down_proj",
         ln2_post=None if first else "post_feedforward_layernorm",
         rotary=True,
-        logit_cap=config.get("final_logit_softcapping"),
+        logit_cap=None if first else config.get("final_logit_softcapping"),
     )

@@ -8,6 +8,7 @@ from typing import Any
 from interp.models.sites import Sites
 
 ARCHITECTURES = ("GPTNeoForCausalLM",)
+VARIANTS = ({"attention_types": [[["global", "local", "global"], 1]], "window_size": 4},)
 
 
 def sites(config: Mapping[str, Any]) -> Sites:

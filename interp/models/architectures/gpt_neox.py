@@ -8,6 +8,7 @@ from typing import Any
 from interp.models.sites import Sites
 
 ARCHITECTURES = ("GPTNeoXForCausalLM",)
+VARIANTS = ({"rotary_pct": 0.34}, {"use_parallel_residual": False, "attention_bias": False})
 
 
 def sites(config: Mapping[str, Any]) -> Sites:

@@ -14,6 +14,16 @@ ARCHITECTURES = (
     "Qwen3ForCausalLM",
     "OlmoForCausalLM",
 )
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {},
+    {
+        "sliding_window": 4,
+        "use_sliding_window": True,
+        "attention_bias": True,
+        "mlp_bias": True,
+        "tie_word_embeddings": True,
+    },
+)
 
 
 def sites(config: Mapping[str, Any]) -> Sites:

@@ -8,6 +8,18 @@ from typing import Any
 from interp.models.sites import Sites
 
 ARCHITECTURES = ("native",)
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"attn_only": True, "normalization_type": "LNPre"},
+    {
+        "gated_mlp": True,
+        "normalization_type": "RMS",
+        "positional_embedding_type": "rotary",
+        "n_key_value_heads": 2,
+        "act_fn": "silu",
+        "rotary_dim": 6,
+    },
+)
 
 
 def sites(config: Mapping[str, Any]) -> Sites:

@@ -1,4 +1,4 @@
-"""OLMo 2: attention and MLP read the residual stream itself and are normed on the way out; q and k normed over all heads."""
+"""OLMo 2 and 3: attention and MLP read the residual stream itself and are normed on the way out; q and k normed over all heads."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 
 from interp.models.sites import Sites
 
-ARCHITECTURES = ("Olmo2ForCausalLM",)
+ARCHITECTURES = ("Olmo2ForCausalLM", "Olmo3ForCausalLM")
+VARIANTS = ({"sliding_window": 4}, {"attention_bias": True})
 
 
 def sites(config: Mapping[str, Any]) -> Sites:
-    """Sites of OLMo 2."""
+    """Sites of OLMo 2 and 3 (every layer of the third but one in four sees a window)."""
     return Sites(
         embed="model.embed_tokens",
         blocks="model.layers",

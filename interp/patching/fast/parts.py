@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -20,7 +20,7 @@ from torch.nn.functional import gelu, linear
 from interp.models.attention import edited_attention, native_keep
 from interp.models.shadowing import shadowing
 from interp.models.site_tensors import blocks, mapped, qkv_view
-from interp.models.weights import bias, matrix
+from interp.models.weights import bias, finished, matrix, mlp, norm
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -75,6 +75,7 @@ class Block:
 class Net:
     """A model taken apart, on given prompts.
 
+    logits: from what the unembedding gives to logits.
     embedded: what enters the first block, [prompt, pos, d_model]. causal: no query sees a later key.
     work: how many positions went through a block so far, summed over rows and blocks.
     """
@@ -82,7 +83,7 @@ class Net:
     blocks: list[Block]
     ln_final: Step
     unembed: nn.Module
-    logit_cap: float | None
+    logits: Step
     embedded: Tensor
     causal: bool
     work: int = 0
@@ -113,7 +114,7 @@ def take_apart(model: Model, tokens: Tensor, mask: Tensor | None, n_prompts: int
         blocks=made,
         ln_final=model.module.get_submodule(sites.ln_final),
         unembed=model.module.get_submodule(sites.unembed),
-        logit_cap=sites.logit_cap,
+        logits=partial(finished, sites),
         embedded=received[0]["hidden_states"],
         causal=not any(bool((keep & future).any()) for keep in masks.values()),
     )
@@ -153,11 +154,11 @@ def _signature(kind: type) -> inspect.Signature:
 def _parts(model: Model) -> list[Parts]:
     """The parts of every block, found once a handle."""
     if model._parts is None:
-        model._parts = [_taken(model, block) for block in blocks(model)]
+        model._parts = [_taken(model, layer, block) for layer, block in enumerate(blocks(model))]
     return model._parts
 
 
-def _taken(model: Model, block: nn.Module) -> Parts:
+def _taken(model: Model, layer: int, block: nn.Module) -> Parts:
     sites, part = mapped(model), block.get_submodule
 
     def step(path: str | None) -> Step:
@@ -172,11 +173,11 @@ def _taken(model: Model, block: nn.Module) -> Parts:
         qkv=None if sites.qkv == "split" else _fused(model, part),
         o=part(sites.o),
         n_heads=model.n_heads,
-        ln1_post=step(sites.ln1_post),
+        ln1_post=norm(model, "ln1_post", layer),
         ln2=step(sites.ln2),
-        mlp=None if sites.mlp is None else _mlp(sites, part),
+        mlp=None if sites.mlp is None else _mlp(model, layer, part),
         mlp_final=None if sites.mlp_final is None else part(sites.mlp_final),
-        ln2_post=step(sites.ln2_post),
+        ln2_post=norm(model, "ln2_post", layer),
         parallel=sites.parallel,
     )
 
@@ -235,11 +236,12 @@ def _projection(model: Model, part: Callable[[str], nn.Module], site: str) -> St
     return lambda x: after(view(module(x))).transpose(1, 2)
 
 
-def _mlp(sites: Sites, part: Callable[[str], nn.Module]) -> Step:
+def _mlp(model: Model, layer: int, part: Callable[[str], nn.Module]) -> Step:
     """The MLP as a whole; where its activation is transformers' GELU of eight operations, with torch's of one."""
-    mlp = part(cast(str, sites.mlp))
-    if sites.mlp_up is not None or type(getattr(mlp, "act", None)).__name__ != "NewGELUActivation":
-        return mlp
+    sites = mapped(model)
+    act = getattr(part(sites.mlp_chain[0]), "act", None)
+    if sites.mlp_up is not None or type(act).__name__ != "NewGELUActivation":
+        return mlp(model, layer)
     first, final = part(cast(str, sites.mlp_in)), part(cast(str, sites.mlp_final))
     return lambda x: final(gelu(first(x), approximate="tanh"))
 

@@ -173,8 +173,7 @@ def finish(net: Net, layer: int, x: Tensor, start: int, tapes: list[Tape], read:
 
 def unembed(net: Net, x: Tensor) -> Tensor:
     """Logits of what leaves the last block."""
-    logits = net.unembed(net.ln_final(x))
-    return logits if net.logit_cap is None else net.logit_cap * torch.tanh(logits / net.logit_cap)
+    return net.logits(net.unembed(net.ln_final(x)))
 
 
 def can_rerun(model: Model) -> bool:

@@ -46,7 +46,7 @@ _SOURCE_NEEDS = {
 def can_reuse(sweep: Sweep) -> bool:
     """Whether the sweep goes layer by layer through a model that can be taken apart, at a site where a patch stays local."""
     sites = sweep.model.sites
-    if "layer" not in sweep.axes or sites is None:
+    if "layer" not in sweep.axes or sites is None or sweep.site not in _BASE_NEEDS:
         return False
     if sites.flat_qk_norm and sweep.site in ("q", "k"):
         return False  # a norm over all heads: a patched head changes the others
@@ -76,7 +76,7 @@ def _two_runs(sweep: Sweep) -> tuple[State, Tensor]:
     differ = (base != sweep.source)[:, :end].any(0).nonzero()
     start = (int(differ[0]) if len(differ) else end) if net.causal else 0
     needs = frozenset(_BASE_NEEDS[sweep.site])
-    if model.sites is not None and model.sites.ln1_post is not None and sweep.site in (*HEAD_SITES, "pattern"):
+    if model.sites is not None and model.sites.way_out and sweep.site in (*HEAD_SITES, "pattern"):
         needs |= {"attn_raw", "attn_out"}
     late = (read - start).clamp(min=0)
     tapes, logits = _run(net, net.embedded[: len(base), :end], 0, None, needs, read)
