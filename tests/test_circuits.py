@@ -574,5 +574,5 @@ def test_wrong_input_is_named() -> None:
         edge_mask(graph_of(model), {"L1H0->L0H0.q"})
     with pytest.raises(InputError, match="did you mean 'mean'"):
         find_circuit(model, prompts, options={"ablation": "means"})
-    with pytest.raises(InputError, match=r"Starcoder2ForCausalLM has none.*GPT2LMHeadModel"):
+    with pytest.raises(InputError, match=r"ArceeForCausalLM has none.*GPT2LMHeadModel"):
         find_circuit(wrap(build(UNMAPPED, seed=0)), prompts, "eap")
