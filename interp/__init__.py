@@ -31,6 +31,11 @@ _HOME = {
     "fit_task": "interp.tasks",
     "tokenized": "interp.tasks._text",
     "capture": "interp.hooks.activations",
+    "capture_to_disk": "interp.hooks.streaming",
+    "open_stored": "interp.hooks.streaming",
+    "reduce_stream": "interp.hooks.reduction",
+    "intervene": "interp.hooks.interventions",
+    "Intervention": "interp.hooks.interventions",
     "patch": "interp.patching",
     "logit_lens": "interp.lenses",
     "direct_logit_attribution": "interp.lenses",
@@ -40,7 +45,14 @@ _HOME = {
     "find_jumps": "interp.jumps",
     "rank_leads": "interp.leads",
     "read_table": "interp.table",
+    "rolling": "interp.table.rolling",
     "Recorder": "interp.engine.recorder",
+    "evaluate_task": "interp.measure.questions",
+    "harness_model": "interp.measure.lm_eval",
+    "equivalence": "interp.circuits.testing.hypotheses",
+    "independence": "interp.circuits.testing.hypotheses",
+    "minimality_tests": "interp.circuits.testing.hypotheses",
+    "optimal_faithfulness": "interp.circuits.testing.optimal",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

@@ -75,8 +75,10 @@ class Example:
 class Protocol:
     """How free answers are drawn and scored.
 
-    stop: generation ends at the first of these strings, which is left out of the answer. keep_stop: it is left in.
-    pattern: a regular expression; what its first group (or all of it) finds in the generated text is the answer.
+    stop: generation ends before the first of these strings. pattern: a regular expression; what its first group (or
+        all of it) finds in the generated text is the answer.
+    verbatim: outputs are cut and compared as BIG-bench does (`interp.measure.answers.published`): the stop string stays,
+        and white space counts.
     numeric: answers are numbers and errors are measured too.
     positive: the option whose choice counts as positive; reference: the group that others are compared with.
     score: `score(prompt, output) -> float` for open-ended answers, of which `n_samples` a prompt are drawn at
@@ -84,9 +86,9 @@ class Protocol:
     """
 
     stop: tuple[str, ...] = ("\n",)
-    keep_stop: bool = False
     max_new_tokens: int = 32
     pattern: str | None = None
+    verbatim: bool = False
     numeric: bool = False
     positive: str | None = None
     reference: str | None = None

@@ -11,8 +11,9 @@ import torch
 
 import interp
 from interp.errors import InputError
+from interp.measure.answers import extract, number
 from interp.measure.continuations import generate, log_likelihoods
-from interp.measure.questions import evaluate, evaluate_task, extract, number
+from interp.measure.questions import evaluate, evaluate_task
 from interp.models import Model, build
 from interp.tasks import task
 from interp.tasks._tokenizer import CharTokenizer, encode_pair

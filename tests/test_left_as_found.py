@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import pytest
 import torch
 from tiny_models import CONFIGS, UNMAPPED, pairs, state_of
 
 import interp
 from interp.engine.precision import verify_device
-from interp.hooks.interventions import Intervention, intervene
-from interp.hooks.streaming import capture_to_disk, reduce_stream
+from interp.hooks.interventions import Intervention
 from interp.lenses import attention_figure, composition, head_scores
 from interp.models import build, wrap
 from interp.patching import knock_out, path_patch
+
+TESTS = {
+    "equivalence": dict,
+    "independence": lambda: {"rng": np.random.default_rng(0), "n_permutations": 9},
+    "minimality_tests": lambda: {"rng": np.random.default_rng(0), "n_reference": 2},
+    "optimal_faithfulness": lambda: {"steps": 1},
+}
+
+
+def run_test_of(name, model, prompts, _):
+    circuit = interp.find_circuit(model, prompts, "eap").top(3)
+    getattr(interp, name)(model, prompts, circuit, **TESTS[name]())
+
 
 CALLS = {
     "capture": lambda m, p, _: interp.capture(m, p.clean, ("z", "pattern", "resid_post"), gradients_of=torch.sum),
@@ -21,6 +36,10 @@ CALLS = {
     "direct_logit_attribution": lambda m, p, _: interp.direct_logit_attribution(m, p, by="head"),
     "find_circuit": lambda m, p, _: interp.find_circuit(m, p),
     "faithfulness": lambda m, p, _: interp.faithfulness(m, p, interp.find_circuit(m, p, "eap"), fractions=(0.1, 1.0)),
+    "intervene": lambda m, p, _: interp.intervene(m, p.clean, [Intervention(site="attn_scores", kind="zero", layer=1)]),
+    "reduce_stream": lambda m, p, _: interp.reduce_stream(m, [p.clean]),
+    "capture_to_disk": lambda m, p, folder: interp.capture_to_disk(m, [p.clean], folder),
+    **{test: partial(run_test_of, test) for test in TESTS},
     "Recorder": lambda m, p, folder: interp.Recorder(
         interp.task("modular_addition", p=11), ["log_prob", "rankme"], folder, n_prompts=8
     )(m, 1),
@@ -29,18 +48,16 @@ CALLS = {
 }
 NO_MODEL = {
     "InputError", "Prompts", "Task", "Batch", "Address", "CheckpointRef", "family", "load", "task", "tokenized", "Circuit",
-    "find_jumps", "rank_leads", "read_table",
+    "find_jumps", "rank_leads", "read_table", "rolling", "open_stored", "Intervention", "harness_model", "evaluate_task",
+    "fit_task", "Texts", "TextForm", "Example", "Protocol", "Structure",
 }  # fmt: skip
 OTHERS = {
-    "intervene": lambda m, p, _: intervene(m, p.clean, [Intervention(site="attn_scores", kind="zero", layer=1)]),
     "path_patch": lambda m, p, _: path_patch(m, p, "L0H1", "L1H0.k"),
     "knock_out": lambda m, p, _: knock_out(m, p, queries=-1, keys=0),
     "patch, naive": lambda m, p, _: interp.patch(m, p, site="pattern", road="naive"),
     "head_scores": lambda m, p, _: head_scores(m, p),
     "composition": lambda m, p, _: composition(m),
     "attention_figure": lambda m, p, _: attention_figure(m, p.clean[:1], None, 0),
-    "reduce_stream": lambda m, p, _: reduce_stream(m, [p.clean]),
-    "capture_to_disk": lambda m, p, folder: capture_to_disk(m, [p.clean], folder),
     "verify_device": lambda m, p, _: verify_device(m, "cpu", "bfloat16"),
 }
 

@@ -7,7 +7,8 @@ import torch
 
 from interp.errors import InputError
 from interp.hooks.activations import capture
-from interp.hooks.streaming import capture_to_disk, open_stored, reduce_stream
+from interp.hooks.reduction import Reduced, reduce_stream, update
+from interp.hooks.streaming import capture_to_disk, open_stored
 from interp.models import build, wrap
 
 CONFIG = dict(
@@ -56,7 +57,6 @@ def test_reductions_equal_those_in_memory(model, site, size):
 
 
 def test_variance_is_stable_far_from_zero():
-    from interp.hooks.streaming import Reduced, update
 
     rng = torch.Generator().manual_seed(1)
     state, x = Reduced(asked=frozenset({"variance"})), torch.randn(1, 1000, 4, generator=rng, dtype=torch.float64) + 1e8
@@ -121,3 +121,22 @@ def test_unknown_reductions_and_sites_name_the_nearest(model):
         reduce_stream(model, [], reductions=("histogram",))
     with pytest.raises(InputError, match="pairs of positions"):
         reduce_stream(model, [], "pattern")
+
+
+@pytest.mark.parametrize("edges", [[], [0.0, 0.0], [1.0, -1.0], [0.0, float("nan")], [0.0, float("inf")]])
+def test_edges_that_are_none_are_refused(model, edges):
+    with pytest.raises(InputError, match="edges"):
+        reduce_stream(model, [data()], reductions=("histogram",), edges=edges)
+
+
+def test_a_histogram_counts_every_feature_on_its_own():
+    x = torch.randn(2, 40, 3, 4, dtype=torch.float64)
+    edges = [-1.0, 0.25, 0.5]
+    state = Reduced(asked=frozenset(["histogram"]))
+    for part in x.split(17, dim=1):
+        update(state, part, torch.zeros(part.shape[1], 2), edges=edges)
+    for feature in torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(4)).tolist():
+        layer, head, d = feature
+        values = x[layer, :, head, d].tolist()
+        expected = [sum(sum(edge < value for edge in edges) == b for value in values) for b in range(4)]
+        assert state.histogram[layer, head, d].tolist() == expected

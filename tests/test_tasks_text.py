@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from interp.engine.scan import scan
 from interp.errors import InputError
 from interp.measure import scoring
-from interp.measure.questions import extract
+from interp.measure.answers import extract
 from interp.tasks import task
 from interp.tasks._fingerprint import fingerprint
 from interp.tasks._text import batch_of, tokenize, tokenized
@@ -223,7 +223,7 @@ FREE = {"input": "One?", "target": "1"}
         ({"metrics": ["m"], "examples": [{"input": "x", "target_scores": ["a"]}]}, "'target_scores' should map"),
         ({"metrics": ["m"], "examples": [{"input": "x", "target_scores": {"a": "1"}}]}, "the choice 'a' the score '1'"),
         (
-            {"metrics": ["m"], "examples": [FREE], "append_choices_to_input": "no"},
+            {"metrics": ["m"], "examples": [FREE], "append_choices_to_input": ["no"]},
             "'append_choices_to_input' should be",
         ),
         ({"metrics": ["m"], "examples": [FREE], "output_regex": "("}, "'output_regex' is no regular expression"),

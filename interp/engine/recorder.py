@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from interp import seeds
 from interp.errors import InputError
 from interp.table import FACTS, store
+from interp.table.contract import LARGEST
 from interp.types import Batch, Prompts, Task
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Recorder:
     def __call__(self, model: nn.Module | Model, step: int, *, tokens: int | None = None) -> dict[str, float]:
         """Measure `model` at `step`, append it to the table, and return the values that have no component.
 
-        step: a whole number, also as a NumPy or torch scalar. Steps ≤ 0 are as in the table: before the first.
+        step: a whole number, also as a NumPy or torch scalar.
 
         The model is left as found, gradients and mode included. A measure that fails is skipped, named in the folder's
         failures, and warned of the first time.
@@ -108,6 +109,8 @@ class Recorder:
         from interp.measure.observe import measure, observe
 
         step = _whole("step", step)
+        if not 0 <= step <= LARGEST:
+            raise InputError(f"step is {step}; a table counts steps from 0 to 2^53")
         handle = self._handle(model)
         task, prompts, splits = self._ask(handle)
         measures, failures = self._within_reach(handle)

@@ -1,4 +1,4 @@
-"""Activations over a data set larger than memory: to disk in shards, or into reductions of constant size.
+"""Activations over a data set larger than memory, to disk in shards.
 
 A stream is any iterable of token batches [prompt, pos] of one length, or of (tokens, mask) pairs.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ import torch
 
 from interp.errors import InputError, unknown
 from interp.hooks.activations import capture
-from interp.models.site_tensors import check_indices, resolve_positions
-from interp.models.sites import DIMS, SCORE_SITES
+from interp.models.site_tensors import check_indices
+from interp.models.sites import DIMS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 Stream = Iterable["Tensor | tuple[Tensor, Tensor]"]
 INDEX = "index.json"
-REDUCTIONS = ("mean", "variance", "covariance", "max", "histogram", "top_k")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +166,7 @@ def _digest(model: Model) -> str:
     return digest.hexdigest()
 
 
-def _pairs(stream: Stream) -> Iterator[tuple[Tensor, Tensor]]:
+def pairs_of(stream: Stream) -> Iterator[tuple[Tensor, Tensor]]:
     for batch in stream:
         tokens, mask = batch if isinstance(batch, tuple) else (batch, torch.ones_like(batch, dtype=torch.bool))
         yield tokens, mask.bool()
@@ -176,7 +175,7 @@ def _pairs(stream: Stream) -> Iterator[tuple[Tensor, Tensor]]:
 def _shards(stream: Stream, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """The stream cut anew, into batches of `size` prompts."""
     held: list[tuple[Tensor, Tensor]] = []
-    for pair in _pairs(stream):
+    for pair in pairs_of(stream):
         held.append(pair)
         while sum(len(tokens) for tokens, _ in held) >= size:
             tokens, mask = (torch.cat(parts) for parts in zip(*held, strict=True))
@@ -185,110 +184,3 @@ def _shards(stream: Stream, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     if held:
         tokens, mask = (torch.cat(parts) for parts in zip(*held, strict=True))
         yield tokens, mask
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class Reduced:
-    """Reductions of one site so far, over the unmasked positions seen; feature axes are the site's own ([head,] dimension).
-
-    n: positions seen. mean, variance (of the population), max: [layer, …feature]. covariance: [layer, (head,) d, d].
-    histogram: [layer, …feature, bin], counts below, between and above the edges. top_k: the largest values [layer, …feature,
-    k], top_k_examples: [layer, …feature, k, 2], prompt and position of each. Sums are kept in float64 (Chan et al. 1979).
-    """
-
-    n: int = 0
-    mean: Tensor | None = None
-    scatter: Tensor | None = None
-    spread: Tensor | None = None
-    max: Tensor | None = None
-    histogram: Tensor | None = None
-    top_k: Tensor | None = None
-    top_k_examples: Tensor | None = None
-    asked: frozenset[str] = field(default_factory=frozenset)
-
-    @property
-    def variance(self) -> Tensor | None:
-        return None if self.scatter is None else self.scatter / self.n
-
-    @property
-    def covariance(self) -> Tensor | None:
-        return None if self.spread is None else self.spread / self.n
-
-
-def reduce_stream(
-    model: Model,
-    stream: Stream,
-    sites: str | Sequence[str] = ("resid_post",),
-    reductions: Sequence[str] = ("mean", "variance"),
-    *,
-    layers: int | Sequence[int] | None = None,
-    heads: int | Sequence[int] | None = None,
-    positions: int | Sequence[int] | None = None,
-    edges: Sequence[float] | None = None,
-    k: int = 10,
-) -> Mapping[str, Reduced]:
-    """Site -> reductions over all prompts and positions of a stream, in memory that does not grow with it.
-
-    reductions: any of `REDUCTIONS`; `histogram` needs `edges`, `top_k` takes `k`.
-    """
-    wanted = (sites,) if isinstance(sites, str) else tuple(sites)
-    for name in reductions:
-        if name not in REDUCTIONS:
-            raise unknown("reduction", name, REDUCTIONS)
-    if "histogram" in reductions and edges is None:
-        raise InputError("a histogram needs the edges of its bins")
-    for site in wanted:
-        if site in SCORE_SITES:
-            raise InputError(f"{site} has pairs of positions; capture it to disk instead")
-    found = {site: Reduced(asked=frozenset(reductions)) for site in wanted}
-    n_prompts = 0
-    for tokens, mask in _pairs(stream):
-        kept = capture(model, tokens, wanted, layers=layers, heads=heads, positions=positions, mask=mask, device="cpu")
-        at = resolve_positions(positions, tokens, mask)
-        places = torch.arange(tokens.shape[1]).expand_as(tokens) if at is None else at
-        valid = mask.gather(1, places)
-        examples = torch.stack([torch.arange(len(tokens))[:, None].expand_as(places) + n_prompts, places], -1)[valid]
-        for site in wanted:
-            update(found[site], kept[site][:, valid].double(), examples, edges=edges, k=k)
-        n_prompts += len(tokens)
-    return found
-
-
-def update(state: Reduced, x: Tensor, examples: Tensor, *, edges: Sequence[float] | None = None, k: int = 10) -> None:
-    """Takes in x [layer, sample, …feature] (float64) that was seen at `examples` [sample, 2]."""
-    n = x.shape[1]
-    if n == 0:
-        return
-    total = state.n + n
-    mean = x.mean(1)
-    old = torch.zeros_like(mean) if state.mean is None else state.mean
-    delta, centred = mean - old, x - mean[:, None]
-    weight = state.n * n / total
-    if "variance" in state.asked:
-        added = (centred**2).sum(1) + delta**2 * weight
-        state.scatter = added if state.scatter is None else state.scatter + added
-    if "covariance" in state.asked:
-        by_feature = centred.movedim(1, -2)  # layer (head) sample d
-        added = by_feature.mT @ by_feature + delta[..., :, None] * delta[..., None, :] * weight
-        state.spread = added if state.spread is None else state.spread + added
-    state.mean, state.n = old + delta * (n / total), total
-    if "max" in state.asked:
-        state.max = x.amax(1) if state.max is None else torch.maximum(state.max, x.amax(1))
-    if "histogram" in state.asked:
-        counts = torch.nn.functional.one_hot(
-            torch.bucketize(x, torch.tensor(edges, dtype=x.dtype)), len(edges or ()) + 1
-        ).sum(1)
-        state.histogram = counts if state.histogram is None else state.histogram + counts
-    if "top_k" in state.asked:
-        _update_top(state, x.movedim(1, -1), examples, k)
-
-
-def _update_top(state: Reduced, x: Tensor, examples: Tensor, k: int) -> None:
-    """x: [layer, …feature, sample]."""
-    values, index = x.topk(min(k, x.shape[-1]), dim=-1)
-    where = examples[index]
-    if state.top_k is not None and state.top_k_examples is not None:
-        values, where = torch.cat([state.top_k, values], -1), torch.cat([state.top_k_examples, where], -2)
-        values, index = values.topk(min(k, values.shape[-1]), dim=-1)
-        where = where.gather(-2, index[..., None].expand(*index.shape, 2))
-    state.top_k, state.top_k_examples = values, where

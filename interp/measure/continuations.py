@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from interp.errors import InputError
+from interp.measure.answers import before
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -78,10 +79,14 @@ def generate(
     *,
     max_new_tokens: int,
     stop: Sequence[str] = (),
+    finish: Callable[[int, str], str | None] | None = None,
     temperature: float = 0.0,
     rng: Generator | None = None,
 ) -> list[str]:
     """The text that the model writes after each context, up to the first of `stop` or the end-of-text token.
+
+    finish: where another rule than `stop` says what the end is: of the index of a context and of what is written so
+        far, the whole text if it ends there, or None.
 
     Greedy at temperature 0, sampled with `rng` otherwise. Contexts of equal length run together, so that nothing is
     padded. A context longer than the model's is cut on the left; fewer than max_new_tokens are written where the
@@ -92,6 +97,7 @@ def generate(
     """
     if temperature > 0 and rng is None:
         raise InputError("sampling at a temperature needs an rng")
+    ended = finish or (lambda _, text: before(text, stop))
     cut = [list(context)[-model.n_ctx :] for context in contexts]
     order = sorted(range(len(cut)), key=lambda index: len(cut[index]))
     outputs = [""] * len(cut)
@@ -102,7 +108,7 @@ def generate(
         for start in range(0, len(indices), per_batch):
             batch = indices[start : start + per_batch]
             tokens = torch.tensor([cut[index] for index in batch])
-            texts = _generate(model, tokens, tokenizer, n_new, stop, temperature, rng)
+            texts = _generate(model, tokens, tokenizer, n_new, batch, ended, temperature, rng)
             for index, text in zip(batch, texts, strict=True):
                 outputs[index] = text
     return outputs
@@ -113,7 +119,8 @@ def _generate(
     tokens: Int[Tensor, "row pos"],
     tokenizer: Any,
     max_new_tokens: int,
-    stop: Sequence[str],
+    indices: Sequence[int],
+    finish: Callable[[int, str], str | None],
     temperature: float,
     rng: Generator | None,
 ) -> list[str]:
@@ -130,21 +137,15 @@ def _generate(
             chosen = logits.argmax(-1, keepdim=True).cpu()
         for row, token in enumerate(chosen[:, 0].tolist()):
             if texts[row] is None:
-                texts[row] = _finished(written[row], token, tokenizer, stop)
+                if token == tokenizer.eos_token_id:
+                    texts[row] = tokenizer.decode(written[row])
+                    continue
+                written[row].append(token)
+                texts[row] = finish(indices[row], tokenizer.decode(written[row]))
         if all(text is not None for text in texts):
             break
         following = chosen
     return [tokenizer.decode(ids) if text is None else text for ids, text in zip(written, texts, strict=True)]
-
-
-def _finished(written: list[int], token: int, tokenizer: Any, stop: Sequence[str]) -> str | None:
-    """The whole text if `token` ends it, None while it goes on (then `token` is added to what is written)."""
-    if token == tokenizer.eos_token_id:
-        return tokenizer.decode(written)
-    written.append(token)
-    text = tokenizer.decode(written)
-    ends = [text.index(end) for end in stop if end and end in text]
-    return text[: min(ends)] if ends else None
 
 
 class _Stepper:

@@ -4,7 +4,6 @@ score."""
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from interp.errors import InputError
+from interp.measure.answers import finished, guess_in, number
 from interp.measure.continuations import generate, log_likelihoods
 from interp.measure.scoring import calibration_error, mean, option_brier, ratio, rmse, text_edit_distance
 from interp.models.running import evaluating
@@ -216,12 +216,27 @@ def _answer(model: Model, examples: Sequence[Example], tokenizer: Any, protocol:
     if not asked:
         return [{} for _ in examples], 0
     pairs = [encode_pair(tokenizer, example.prompt, example.targets[0]) for example in asked]
-    contexts = [context for context, _ in pairs]
-    outputs = generate(model, contexts, tokenizer, max_new_tokens=protocol.max_new_tokens, stop=protocol.stop)
+    contexts, most = [context for context, _ in pairs], _most(asked, tokenizer, protocol)
+    outputs = generate(
+        model,
+        contexts,
+        tokenizer,
+        max_new_tokens=most,
+        finish=lambda index, text: finished(text, asked[index].prompt, protocol),
+    )
     likely = log_likelihoods(model, pairs)
     found = iter(zip(asked, pairs, likely, outputs, strict=True))
-    n_tokens = sum(2 * len(context) + len(target) + protocol.max_new_tokens for context, target in pairs)
+    n_tokens = sum(2 * len(context) + len(target) + most for context, target in pairs)
     return [_compare(*next(found), protocol) if example.targets else {} for example in examples], n_tokens
+
+
+def _most(asked: Sequence[Example], tokenizer: Any, protocol: Protocol) -> int:
+    """How many tokens may be written: by BIG-bench's rules room for every target and the stop string behind it."""
+    if not protocol.verbatim:
+        return protocol.max_new_tokens
+    end = protocol.stop[0] if protocol.stop else ""
+    whole = (encode_pair(tokenizer, one.prompt, target + end)[1] for one in asked for target in one.targets)
+    return max(protocol.max_new_tokens, *map(len, whole))
 
 
 def _compare(
@@ -231,7 +246,8 @@ def _compare(
     output: str,
     protocol: Protocol,
 ) -> Scores:
-    guess, targets = extract(output, protocol.pattern), [target.strip() for target in example.targets]
+    guess = guess_in(output, example.prompt, protocol)
+    targets = [target if protocol.verbatim else target.strip() for target in example.targets]
     scores = {
         "exact_match": float(guess in targets),
         "edit_distance": float(min(text_edit_distance(guess, target) for target in targets)),
@@ -268,28 +284,6 @@ def _open_ended(
         values = [float(protocol.score(example.prompt, next(outputs))) for _ in range(protocol.n_samples)]
         scored.append({"score": sum(values) / len(values)})
     return scored, sum(len(context) + protocol.max_new_tokens for context in repeated)
-
-
-def extract(output: str, pattern: str | None) -> str:
-    """The answer in a generated text: what `pattern` finds (its first group, if it has one), or all of it, stripped.
-
-    "" where the pattern finds nothing.
-    """
-    if pattern is None:
-        return output.strip()
-    match = re.search(pattern, output)
-    if match is None:
-        return ""
-    return (match[1] if match.re.groups and match[1] is not None else match[0]).strip()
-
-
-def number(text: str) -> float:
-    """The number that a text begins with, thousands separated by commas or not; NaN where there is none."""
-    match = re.match(r"[-+]?(\d[\d,]*)?(\.\d+)?([eE][-+]?\d+)?", text.strip())
-    try:
-        return float(match[0].replace(",", "")) if match else math.nan
-    except ValueError:
-        return math.nan
 
 
 def _summary(answers: Answers, group: str) -> list[Row]:

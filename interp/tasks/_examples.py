@@ -101,9 +101,17 @@ def _pair(
     elsewhere = [answer for answer in by_answer if answer not in example.targets] if example.targets else []
     answers = _worse_options(example) if example.options else elsewhere
     wrong = pick(answers) if answers else ""
-    twins = [other for other in by_answer.get(wrong, ()) if other.prompt != example.prompt]
-    others = twins or [other for other in examples if other.prompt != example.prompt]
-    corrupt = pick(others).prompt if others else example.prompt[::-1]
+
+    def differing(items: Sequence[Example]) -> str | None:
+        """The prompt of a random one that asks something else: tried a few times before all are looked through."""
+        for _ in range(8 if items else 0):
+            other = pick(items).prompt
+            if other != example.prompt:
+                return other
+        rest = [other.prompt for other in items if other.prompt != example.prompt]
+        return pick(rest) if rest else None
+
+    corrupt = differing(by_answer.get(wrong, ())) or differing(examples) or example.prompt[::-1]
     return example.prompt, corrupt, best_answer(example), wrong
 
 

@@ -2,9 +2,9 @@
 
 The prompt and its defaults are those of BIG-bench's JSON tasks (docs/doc.md, "optional fields"), as lm-eval's
 BigBenchJsonTask reproduces them: task_prefix, then questions joined by few_shot_example_separator, each of them
-example_input_prefix + input + choice_prefix + choice … + example_output_prefix. What the model writes is cut at
-stop_string, and the first match of output_regex in it is its answer; where a file gives neither, the first run of
-characters without . ? ! ; and line breaks.
+example_input_prefix + input + choice_prefix + choice … + example_output_prefix. What the model writes is cut after
+stop_string, and the first match of output_regex in it is its answer, as it stands (an empty one is none); where a file
+has neither field, the first run of characters without . ? ! ; and line breaks. Examples that are there twice count once.
 
 Read: name, examples (input, with target and/or target_scores), metrics, preferred_score, task_prefix,
 example_input_prefix, example_output_prefix, choice_prefix, append_choices_to_input, few_shot_example_separator,
@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,11 @@ DEFAULTS: Mapping[str, Any] = {
     "example_input_prefix": "\nQ: ",
     "example_output_prefix": "\nA: ",
     "choice_prefix": "\n  choice: ",
-    "append_choices_to_input": True,
     "few_shot_example_separator": "\n",
-    "stop_string": "",
-    "output_regex": "",
 }
 FIRST_SENTENCE = r"[^\.\?\!\;\n]+"
+MAX_NEW_TOKENS = 64
+"""How much a model may write, where no target is longer: a choice; BIG-bench leaves it to the model."""
 
 
 def bigbench(*, path: str, shots: int = 0, seed: int = 0, train_fraction: float = 0.0) -> Task:
@@ -59,24 +59,28 @@ def bigbench(*, path: str, shots: int = 0, seed: int = 0, train_fraction: float 
     _check.whole("bigbench", "shots", shots, low=0)
     _check.whole("bigbench", "seed", seed, low=0)
     _check.text("bigbench", "path", path)
-    data = _read(_file(Path(path)))
-    settings = {name: _field(data, name, type(default), path, default) for name, default in DEFAULTS.items()}
+    file = _file(Path(path))
+    data = _read(file)
+    settings = {name: _field(data, name, str, path, default) for name, default in DEFAULTS.items()}
+    settings["append_choices_to_input"] = _append_choices(data, path)
+    _check_parent(data, file)
     items = _field(data, "examples", list, path)
     if not items:
         raise InputError(f"{path}: field 'examples' is empty")
-    if shots >= len(items):
-        raise InputError(f"{path}: {shots} shots need more than the {len(items)} examples there are")
-    bare = [_example(item, f"{path}: examples[{index}]") for index, item in enumerate(items)]
+    once: dict[str, int] = {}
+    for index, item in enumerate(items):
+        once.setdefault(json.dumps(item), index)
+    bare = [_example(items[index], f"{path}: examples[{index}]") for index in once.values()]
+    if shots >= len(bare):
+        raise InputError(f"{path}: {shots} shots need more than the {len(bare)} examples there are")
     asked = [_ask(example, settings, seed) for example in bare]
     examples = [_with_shots(index, bare, asked, settings, shots, seed) for index in range(len(bare))]
-    stop, pattern = settings["stop_string"], settings["output_regex"]
-    pattern = FIRST_SENTENCE if not (stop or pattern) else pattern
     return examples_task(
         name="bigbench",
         params={"path": path, "shots": shots, "seed": seed, "train_fraction": train_fraction},
         examples=examples,
         train_fraction=train_fraction,
-        protocol=Protocol(stop=(stop,) if stop else (), pattern=_pattern(pattern, path), max_new_tokens=64),
+        protocol=_protocol(data, path),
         metrics=_metrics(data, path),
         title=str(data.get("name", Path(path).parent.name)),
     )
@@ -86,9 +90,21 @@ def _file(path: Path) -> Path:
     """The task.json of a folder, or the file itself."""
     if not path.is_dir() or (path / "task.json").is_file():
         return path / "task.json" if path.is_dir() else path
-    parts = sorted(file.parent.name for file in path.glob("*/task.json"))
-    more = f"; name one of its sub-tasks: {', '.join(parts[:8])}{', …' if len(parts) > 8 else ''}" if parts else ""
-    raise InputError(f"{path} has no task.json{more}")
+    raise InputError(f"{path} has no task.json{_sub_tasks(path)}")
+
+
+def _check_parent(data: Mapping[str, Any], file: Path) -> None:
+    """Raises InputError for the task.json of a parent, which has no examples but folders with sub-tasks beside it."""
+    parts = "" if "examples" in data else _sub_tasks(file.parent)
+    if parts:
+        raise InputError(f"{file} has no examples of its own{parts}")
+
+
+def _sub_tasks(folder: Path) -> str:
+    parts = sorted(
+        str(file.parent.relative_to(folder)) for file in folder.glob("**/task.json") if file.parent != folder
+    )
+    return f"; name one of its sub-tasks: {', '.join(parts)}" if parts else ""
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -121,12 +137,29 @@ def _metrics(data: Mapping[str, Any], path: str) -> tuple[str, ...]:
     return tuple(metrics)
 
 
-def _pattern(pattern: str, path: str) -> str | None:
+def _append_choices(data: Mapping[str, Any], path: str) -> bool:
+    """Whether the choices are shown; BIG-bench takes any text that is not empty for yes, "false" too."""
+    value = data.get("append_choices_to_input")
+    if not isinstance(value, str | int | float | None):
+        raise InputError(f"{path}: field 'append_choices_to_input' should be a bool, not {type(value).__name__}")
+    if isinstance(value, str):
+        said = "true" if value else "false"
+        warnings.warn(f"{path}: append_choices_to_input is the text {value!r}, which counts as {said}", stacklevel=4)
+    return True if value is None else bool(value)
+
+
+def _protocol(data: Mapping[str, Any], path: str) -> Protocol:
+    """How outputs are cut: a field that is there, though empty, keeps the default pattern away."""
+    stop, pattern = (_field(data, name, str, path, "") for name in ("stop_string", "output_regex"))
+    if data.get("stop_string") is None and data.get("output_regex") is None:
+        pattern = FIRST_SENTENCE
     try:
-        re.compile(pattern)
+        n_groups = re.compile(pattern).groups
     except re.error as error:
         raise InputError(f"{path}: field 'output_regex' is no regular expression: {error}") from error
-    return pattern or None
+    if n_groups > 1:
+        raise InputError(f"{path}: field 'output_regex' has {n_groups} groups, of which BIG-bench allows one")
+    return Protocol(stop=(stop,) if stop else (), pattern=pattern or None, verbatim=True, max_new_tokens=MAX_NEW_TOKENS)
 
 
 def _example(item: Any, where: str) -> Example:
@@ -154,9 +187,11 @@ def _scores(scores: Any, where: str) -> dict[str, float]:
         raise InputError(f"{where}: field 'target_scores' should map each choice to its score, not {scores!r}")
     for choice, score in scores.items():
         number = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
-        if not number or not choice:
+        if not number or (not choice and (score > 0 or len(scores) == 1)):
             raise InputError(f"{where}: field 'target_scores' gives the choice {choice!r} the score {score!r}")
-    return {choice: float(score) for choice, score in scores.items()}
+    if "" in scores:
+        warnings.warn(f"{where}: an empty choice is left out: nothing is won by it", stacklevel=5)
+    return {choice: float(score) for choice, score in scores.items() if choice}
 
 
 def _ask(example: Example, settings: Mapping[str, Any], seed: int) -> str:
@@ -173,9 +208,24 @@ def _with_shots(
     index: int, bare: list[Example], asked: list[str], settings: Mapping[str, Any], shots: int, seed: int
 ) -> Example:
     """The example as the model reads it: the task's prefix, answered questions, the question."""
-    order = torch.randperm(len(bare), generator=generator(seed, "shots", index)).tolist()
-    shown = [other for other in order if other != index][:shots]
+    shown = _others(index, len(bare), shots, seed)
     parts = [*(asked[other] + best_answer(bare[other]) for other in shown), asked[index]]
     prompt = settings["task_prefix"] + settings["few_shot_example_separator"].join(parts)
     example = bare[index]
     return Example(prompt=prompt, targets=example.targets, options=example.options, scores=example.scores)
+
+
+def _others(index: int, n: int, shots: int, seed: int) -> list[int]:
+    """`shots` of the n examples, none twice and not the one at `index`, in a random order; in time that does not grow
+    with n."""
+    if not shots:
+        return []
+    rng = generator(seed, "shots", index)
+    found: dict[int, None] = {}
+    while len(found) < shots and 2 * shots < n:  # few among many: what was drawn before is drawn anew
+        other = int(torch.randint(n, (), generator=rng))
+        if other != index:
+            found[other] = None
+    if len(found) < shots:
+        found = dict.fromkeys(i for i in torch.randperm(n, generator=rng).tolist() if i != index)
+    return list(found)[:shots]
