@@ -53,6 +53,7 @@ _HOME = {
     "independence": "interp.circuits.testing.hypotheses",
     "minimality_tests": "interp.circuits.testing.hypotheses",
     "optimal_faithfulness": "interp.circuits.testing.optimal",
+    "read_experiment": "interp.engine.checks",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from interp.engine.config import load_experiment, parse_experiment, resolved
+from interp.engine.checks import read_experiment
+from interp.engine.config import parse_experiment, resolved
 from interp.engine.units import choose_steps
 from interp.errors import InputError
 
@@ -23,21 +24,19 @@ def test_resolved_round_trips():
 
 
 def test_recipe_is_relative_to_the_file(tmp_path):
-    path = tmp_path / "e.yaml"
-    path.write_text(yaml.safe_dump(GOOD))
-    assert load_experiment(path).families[0].recipe == str(tmp_path / "r.yaml")
+    assert parse_experiment(GOOD, base=tmp_path).families[0].recipe == str(tmp_path / "r.yaml")
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"measure": []}, ["'measure'", "did you mean 'measures'"]),
-        ({"families": []}, ["'families'", "empty"]),
+        ({"families": []}, ["families", "at least one entry"]),
         ({"families": [{"recipe": "a", "hub": "b"}]}, ["exactly one"]),
         ({"families": [{"recipe": "a", "step": "all"}]}, ["'step'", "'steps'"]),
         ({"families": [{"recipe": "a", "steps": {"logg": 3}}]}, ["steps", "{log: n}"]),
         ({"tasks": [{"params": {}}]}, ["'name'"]),
-        ({"tasks": "addition"}, ["'tasks'", "list"]),
+        ({"tasks": "addition"}, ["tasks is 'addition'", "list"]),
         ({"circuits": {"evry": 2}}, ["'evry'", "'every'"]),
         ({"measures": [3]}, ["3"]),
     ],
@@ -52,13 +51,13 @@ def test_wrong_input_is_named(change, words):
 def test_missing_file_names_the_nearest(tmp_path):
     (tmp_path / "grokking.yaml").write_text("{}")
     with pytest.raises(InputError, match=r"did you mean 'grokking\.yaml'"):
-        load_experiment(tmp_path / "groking.yaml")
+        read_experiment(tmp_path / "groking.yaml")
 
 
 def test_broken_yaml_is_named(tmp_path):
     (tmp_path / "e.yaml").write_text("a: [1")
     with pytest.raises(InputError, match="not valid YAML"):
-        load_experiment(tmp_path / "e.yaml")
+        read_experiment(tmp_path / "e.yaml")
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 30, 500])

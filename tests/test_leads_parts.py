@@ -413,11 +413,11 @@ def test_digest_depends_on_every_field_and_on_nothing_else() -> None:
     ("content", "message"),
     [
         ({"permutation": 3}, "did you mean 'permutations'"),
-        ({"delta": 2}, "delta is 2; expected between 0 and 1"),
+        ({"delta": 2}, "delta is 2; expected a number between 0 and 1"),
         ({"folds": 1}, "folds is 1"),
         ({"permutations": 10}, "needs 19"),
         ({"rates": [5.0]}, "rates is"),
-        ({"rates": 0.05}, "expected tuple"),
+        ({"rates": 0.05}, "rates is 0.05; expected a list"),
         ({"event": "mid"}, "unknown event of a spec 'mid'"),
         ({"seed": "a"}, "seed is 'a'"),
     ],

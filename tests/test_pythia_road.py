@@ -16,7 +16,8 @@ import pytest
 
 import interp
 from interp.engine import worker
-from interp.engine.config import Experiment, MeasureSpec, TaskSpec, load_experiment
+from interp.engine.checks import read_experiment
+from interp.engine.config import Experiment, MeasureSpec, TaskSpec
 from interp.engine.planning import plan
 from interp.engine.sweep import run_experiment
 from interp.engine.units import expand
@@ -64,7 +65,7 @@ def server(running: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 def reduced(**change) -> Experiment:
     """The experiment as it is shipped, but for sizes, steps and the number of prompts."""
-    shipped = load_experiment(PYTHIA)
+    shipped = read_experiment(PYTHIA)
     family = replace(shipped.families[0], sizes=("14m", "31m"), steps=list(STEPS))
     tasks = tuple(replace(task, n_prompts=6) for task in shipped.tasks)
     return replace(shipped, families=(family,), tasks=tasks, **change)

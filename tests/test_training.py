@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import interp
-from interp.documents import read_yaml
+from interp.documents import read_document
 from interp.families import read_weights, resolve
 from interp.families.recipe import PlannedRun
 from interp.training import load_recipe, planned_runs, schedule, train
@@ -105,7 +105,7 @@ def test_a_setting_is_laid_over_the_recipe() -> None:
         ({"steps": "many"}, "steps is 'many'"),
         ({"batch": "all"}, "batch"),
         ({"seeds": [-1]}, "seeds"),
-        ({"sizes": {"a/b": {}}}, "name 'a/b'"),
+        ({"sizes": {"a/b": {}}}, "sizes has the name 'a/b'"),
         ({"loss_dtype": "float46"}, r"did you mean 'float64'\?"),
         ({"checkpoints": {"logs": 4}}, r"did you mean 'log'\?"),
         ({"model": {**RECIPE["model"], "d_vocab": 3}}, "vocabulary of 8"),
@@ -125,12 +125,12 @@ def test_a_model_that_cannot_be_is_refused_before_training(tmp_path: Path) -> No
 def test_yaml_is_read_as_people_write_it(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("lr: 2e-3\nwide: 1E5\nname: e5\nlist: [1e-2, .5]\n")
-    assert read_yaml(path) == {"lr": 0.002, "wide": 1e5, "name": "e5", "list": [0.01, 0.5]}
+    assert read_document(path) == {"lr": 0.002, "wide": 1e5, "name": "e5", "list": [0.01, 0.5]}
     path.write_text("lr: 1\nlr: 2\n")
     with pytest.raises(interp.InputError, match="'lr' is given twice"):
-        read_yaml(path)
+        read_document(path)
     with pytest.raises(interp.InputError, match=r"did you mean 'recipe.yaml'\?"):
-        read_yaml(tmp_path / "recipes.yaml")
+        read_document(tmp_path / "recipes.yaml")
 
 
 @pytest.mark.parametrize("batch", ["full", 9])

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 def do_run(args: argparse.Namespace) -> int:
     """interp run EXPERIMENT.yaml"""
-    from interp.engine.config import checked_budget, load_experiment
+    from interp.engine.checks import check_device, read_experiment
     from interp.engine.sweep import run_experiment
 
-    experiment = load_experiment(args.experiment)
+    experiment = read_experiment(args.experiment)
     if args.device:
         experiment = replace(experiment, device=args.device)
     if args.disk_budget is not None:
-        experiment = replace(experiment, disk_budget_gb=checked_budget(args.disk_budget, "--disk-budget"))
+        experiment = replace(experiment, disk_budget_gb=args.disk_budget)
+    if not args.dask:
+        check_device(experiment.device)
     out = Path(args.out or Path("runs") / experiment.name)
     executor = _dask(args.dask) if args.dask else None
     shard = _shard(args.shard)
@@ -162,10 +164,10 @@ def _list_checkpoints(args: argparse.Namespace) -> int:
 
 def do_plan(args: argparse.Namespace) -> int:
     """interp plan EXPERIMENT.yaml"""
-    from interp.engine.config import load_experiment
+    from interp.engine.checks import read_experiment
     from interp.engine.planning import plan
 
-    _show(plan(load_experiment(args.experiment), root=args.root, gpu=args.gpu), args.json)
+    _show(plan(read_experiment(args.experiment), root=args.root, gpu=args.gpu), args.json)
     return 0
 
 

@@ -2,122 +2,190 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from interp.documents import read_yaml
-from interp.errors import InputError, nearest
+from pydantic import AfterValidator, Field
+
+from interp import plugins
+from interp.documents import shipped, short
+from interp.documents.records import (
+    MOST,
+    Fits,
+    Line,
+    Name,
+    Plain,
+    is_whole,
+    known_as,
+    number,
+    one_of,
+    plain,
+    read_record,
+    record,
+    text,
+    whole,
+)
+from interp.errors import InputError, unknown
 
 Steps = str | Mapping[str, int] | Sequence[int]
 
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+DTYPES = ("float64", "float32", "float16", "bfloat16")
+MAX_PROMPTS = 1_000_000
+"""Of a task. A choice: a table of this many answers is 50 times the largest benchmark that is read here."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+MAX_POINTS = 1000
+"""Of a `scan`. A choice: more are no scan that anyone looks at."""
+
+
+def _are_steps(value: Any) -> bool:
+    if isinstance(value, str):
+        return value == "all"
+    if isinstance(value, Mapping):
+        return len(value) == 1 and set(value) <= {"log", "every"} and all(is_whole(n) and n > 0 for n in value.values())
+    return isinstance(value, list | tuple) and len(value) > 0 and all(is_whole(n) and 0 <= n <= MOST for n in value)
+
+
+def _plugin(kind: str, noun: str) -> AfterValidator:
+    """The name of a file of the folder `kind`, or a third party's `package.module:function`."""
+
+    def check(value: str) -> str:
+        if ":" in value:
+            if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", value):
+                raise InputError(f"{short(value)} is no package.module:function")
+        elif value.replace("-", "_") not in plugins.names(kind):
+            raise unknown(noun, value, plugins.names(kind))
+        return value
+
+    return AfterValidator(check)
+
+
+def _device(value: str) -> str:
+    kind, colon, index = value.partition(":")
+    if kind not in DEVICES:
+        raise unknown("device", value, DEVICES)
+    if colon and not re.fullmatch(r"\d{1,3}", index):
+        raise InputError(f"unknown device {value!r}; expected a number after the colon, as in 'cuda:0'")
+    return value
+
+
+def _metrics() -> tuple[str, ...]:
+    from interp.measure.metrics import METRICS
+
+    return tuple(METRICS)
+
+
+def _address(value: str) -> str:
+    from interp.families.address import parse_address
+
+    parse_address(value)
+    return value
+
+
+@record
 class FamilySpec:
-    """Which checkpoints of which family: one of `recipe` (a file), `hub` (a card's name) or `name` (anything known).
+    """Which checkpoints of which family: one of `recipe`, `hub` or `name`."""
 
-    steps: "all", `{log: n}` (about n checkpoints, evenly spaced in log step), `{every: n}` (each n-th) or a list.
-    """
+    recipe: Line | None = None
+    """A recipe's file (relative to the experiment's), or the name of one that is shipped; what is missing is grown."""
+    hub: Line | None = None
+    """The name of a card, or the path of a card's file."""
+    name: Line | None = None
+    """Anything known: a stored family, a folder, a recipe, a card."""
+    sizes: Annotated[tuple[Line, ...], Field(min_length=1)] | None = None
+    """Only these sizes; all where it is left out, and so for the next two."""
+    settings: Annotated[tuple[Line, ...], Field(min_length=1)] | None = None
+    """Only these settings."""
+    seeds: Annotated[tuple[Annotated[int, whole()], ...], Field(min_length=1)] | None = None
+    """Only these seeds."""
+    steps: Annotated[Any, Fits("'all', {log: n}, {every: n} or a list of steps", _are_steps)] = "all"
+    """Which of the stored steps: `{log: n}` about n, evenly spaced in log step; `{every: n}` each n-th."""
 
-    recipe: str | None = None
-    hub: str | None = None
-    name: str | None = None
-    sizes: tuple[str, ...] | None = None
-    settings: tuple[str, ...] | None = None
-    seeds: tuple[int, ...] | None = None
-    steps: Steps = "all"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class TaskSpec:
-    """A task, its difficulty parameters, and how many clean/corrupt pairs are drawn from it.
+    """A skill that is asked. In a file an entry may be its name alone, and may have `scan`: {parameter: [values]}, which
+    stands for one task at each point of that grid."""
 
-    label: what the table calls it; the name, with the parameters where several entries have the same name.
-    """
+    name: Annotated[Line, _plugin("tasks", "task")]
+    """A task's name, or a third party's `package.module:function`."""
+    params: Plain = Field(default_factory=dict)
+    """Its difficulty parameters; those left out are the trained run's own, else the task's defaults."""
+    n_prompts: Annotated[int, whole(1, MAX_PROMPTS)] = 256
+    """How many clean/corrupt pairs are drawn from it."""
+    label: Annotated[str, Fits("text of one line", lambda value: value == "" or text().test(value))] = ""
+    """What the table calls it: the name, with the parameters where several entries have the same name."""
 
-    name: str
-    params: Mapping[str, Any]
-    n_prompts: int = 256
-    label: str = ""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class MeasureSpec:
-    """An indicator (behaviour included) and its parameters."""
+    """An indicator (behaviour included). In a file an entry is its name, or `{name: …}` with its parameters beside it."""
 
-    name: str
-    params: Mapping[str, Any]
+    name: Annotated[Line, _plugin("indicators", "measure")]
+    """A measure's name, or a third party's `package.module:function`."""
+    params: Plain = Field(default_factory=dict)
+    """Its parameters."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class CircuitSpec:
-    """Which method locates the circuit, and at every how many of the chosen checkpoints (and at the last).
+    """How the circuit behind each task is located."""
 
-    n_prompts: how many prompts it is found on; it is tried on as many others.
-    reference: the address of a checkpoint whose circuit is applied to every other run.
-    """
+    method: Annotated[Line, _plugin("circuits", "circuit method")] = "patching"
+    """A circuit method's name, or a third party's `package.module:function`."""
+    metric: Annotated[Line, known_as("metric", _metrics)] = "logit_diff"
+    """What the circuit is to carry."""
+    every: Annotated[int, whole(1)] = 1
+    """At every how many of the chosen checkpoints; always at the last."""
+    n_prompts: Annotated[int, whole(1, MAX_PROMPTS)] = 64
+    """How many prompts it is found on; it is tried on as many others."""
+    reference: Annotated[Line, AfterValidator(_address)] | None = None
+    """The address of a checkpoint whose circuit is applied to every other run."""
 
-    method: str = "patching"
-    metric: str = "logit_diff"
-    every: int = 1
-    n_prompts: int = 64
-    reference: str | None = None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record
 class Experiment:
-    """A whole experiment; `resolved` gives it back as plain data.
+    """A whole experiment; `resolved` gives it back as plain data."""
 
-    disk_budget_gb: how much disk (1e9 bytes) checkpoints fetched from a hub may take; None: all of them are kept.
-    """
-
-    name: str
-    families: tuple[FamilySpec, ...]
-    tasks: tuple[TaskSpec, ...]
-    measures: tuple[MeasureSpec, ...]
+    name: Name
+    """What it is called: its results are in `runs/<name>` where the command names no other folder."""
+    families: Annotated[tuple[FamilySpec, ...], Field(min_length=1)]
+    """Whose checkpoints are looked at."""
+    tasks: Annotated[tuple[TaskSpec, ...], Field(min_length=1)]
+    """What they are asked."""
+    measures: Annotated[tuple[MeasureSpec, ...], Field(min_length=1)]
+    """What is measured at each checkpoint."""
     circuits: CircuitSpec | None = None
-    device: str = "cpu"
-    dtype: str = "float32"
-    seed: int = 0
-    disk_budget_gb: float | None = None
-
-
-def load_experiment(path: str | Path) -> Experiment:
-    """Read and check an experiment file. A recipe's path is relative to the experiment's file.
-
-    Raises:
-        InputError: the file is missing or not YAML, or a key, a name or a value in it is wrong.
-    """
-    return parse_experiment(read_yaml(path), where=str(path), base=Path(path).parent)
+    """How circuits are located; none are where it is left out."""
+    device: Annotated[Line, AfterValidator(_device)] = "cpu"
+    """Where it is computed: cpu, cuda, cuda:1, mps, xpu."""
+    dtype: Annotated[str, one_of(*DTYPES)] = "float32"
+    """In what precision."""
+    seed: Annotated[int, whole()] = 0
+    """Of every draw: prompts, probes, bootstraps."""
+    disk_budget_gb: Annotated[float, number(0)] | None = None
+    """How much disk (1e9 bytes) checkpoints fetched from a hub may take; all are kept where it is left out."""
 
 
 def parse_experiment(data: Any, *, where: str = "experiment", base: Path = Path()) -> Experiment:
-    """Plain data -> Experiment; `base` is the folder that recipe paths are relative to."""
-    top = _checked(data, Experiment, where)
-    for key in ("name", "families", "tasks", "measures"):
-        if not top.get(key):
-            raise InputError(f"{where}: {key!r} is missing or empty")
-    return Experiment(
-        name=str(top["name"]),
-        families=tuple(
-            _family(entry, f"{where}: families", base) for entry in _list(top["families"], where, "families")
-        ),
-        tasks=_labelled([t for entry in _list(top["tasks"], where, "tasks") for t in _tasks(entry, f"{where}: tasks")]),
-        measures=tuple(_measure(entry, f"{where}: measures") for entry in _list(top["measures"], where, "measures")),
-        circuits=CircuitSpec(**_checked(top["circuits"], CircuitSpec, f"{where}: circuits"))
-        if top.get("circuits")
-        else None,
-        disk_budget_gb=checked_budget(top.get("disk_budget_gb"), f"{where}: disk_budget_gb"),
-        **{key: top[key] for key in ("device", "dtype", "seed") if key in top},
-    )
-
-
-def checked_budget(value: Any, where: str) -> float | None:
-    """A disk budget in gigabytes, or None for none."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
-        raise InputError(f"{where} is {value!r}; expected a number of gigabytes above 0")
-    return value
+    """Plain data -> Experiment; `base` is the folder that recipe paths are relative to. Files it names are not opened."""
+    if not isinstance(data, Mapping):
+        raise InputError(f"{where} is {short(data)}; expected keys and values")
+    top = dict(data)
+    for key, entry in (("families", _family), ("tasks", _tasks), ("measures", _measure)):
+        if isinstance(top.get(key), list | tuple):
+            made = [entry(one, where, (key, index), base) for index, one in enumerate(top[key])]
+            top[key] = tuple(spec for group in made for spec in group)
+    if not top.get("circuits", True):
+        del top["circuits"]
+    experiment = read_record(Experiment, top, where=where)
+    labelled = _labelled(experiment.tasks, where)
+    _refuse_twice(experiment.measures, where)
+    return replace(experiment, tasks=labelled)
 
 
 def resolved(experiment: Experiment) -> dict[str, Any]:
@@ -131,85 +199,83 @@ def resolved(experiment: Experiment) -> dict[str, Any]:
     return data
 
 
-def _family(entry: Any, where: str, base: Path) -> FamilySpec:
-    given = _checked({"name": entry} if isinstance(entry, str) else entry, FamilySpec, where)
-    if sum(key in given for key in ("recipe", "hub", "name")) != 1:
-        raise InputError(f"{where}: an entry needs exactly one of 'recipe', 'hub' or 'name', got {sorted(given)}")
-    if "recipe" in given:
-        recipe = Path(given["recipe"])
-        given["recipe"] = str(recipe if recipe.is_absolute() else base / recipe)
-    for key, kind in (("sizes", str), ("settings", str), ("seeds", int)):
-        if given.get(key) is not None:
-            given[key] = tuple(kind(value) for value in _list(given[key], where, key))
-    _check_steps(given.get("steps", "all"), where)
-    return FamilySpec(**given)
+At = tuple[str | int, ...]
 
 
-def _check_steps(steps: Steps, where: str) -> None:
-    if isinstance(steps, str):
-        good = steps == "all"
-    elif isinstance(steps, Mapping):
-        good = (
-            len(steps) == 1
-            and set(steps) <= {"log", "every"}
-            and all(isinstance(n, int) and n > 0 for n in steps.values())
+def _family(entry: Any, where: str, at: At, base: Path) -> list[FamilySpec]:
+    given = {"name": entry} if isinstance(entry, str) else entry
+    spec = read_record(FamilySpec, given, where=where, at=at)
+    chosen = [key for key in ("recipe", "hub", "name") if getattr(spec, key) is not None]
+    if len(chosen) != 1:
+        raise InputError(
+            f"{where}: families[{at[1]}] has {' and '.join(map(repr, chosen)) or 'neither'}; "
+            "expected exactly one of 'recipe', 'hub' or 'name'"
         )
-    else:
-        good = all(isinstance(step, int) for step in steps)
-    if not good:
-        raise InputError(f"{where}: steps is {steps!r}; expected 'all', {{log: n}}, {{every: n}} or a list of steps")
+    if spec.recipe is not None and isinstance(entry, Mapping):
+        beside = base / spec.recipe
+        spec = replace(spec, recipe=str(beside if beside.exists() else shipped("recipe").get(spec.recipe, beside)))
+    return [spec]
 
 
-def _tasks(entry: Any, where: str) -> list[TaskSpec]:
+def _tasks(entry: Any, where: str, at: At, base: Path) -> list[TaskSpec]:
     """One entry of `tasks`; with `scan: {parameter: [values]}` one task for each point of the grid."""
-    given = dict(entry) if isinstance(entry, Mapping) else {"name": entry}
+    if not isinstance(entry, Mapping):
+        return [read_record(TaskSpec, {"name": entry} if isinstance(entry, str) else entry, where=where, at=at)]
+    given = dict(entry)
     grid = given.pop("scan", None)
-    spec = TaskSpec(**{"params": {}, "name": "", **_checked(given, TaskSpec, where)})
-    if not isinstance(spec.name, str) or not spec.name:
-        raise InputError(f"{where}: an entry has no 'name': {entry!r}")
+    spec = read_record(TaskSpec, given, where=where, at=at)
     if grid is None:
         return [spec]
     from interp.engine.scan import scan
 
-    points = scan(spec.name, {**spec.params, **grid}, skip_invalid=True)
+    try:
+        points = scan(spec.name, {**spec.params, **_grid(grid)}, skip_invalid=True)
+    except InputError as error:
+        raise InputError(f"{where}: tasks[{at[1]}].scan: {error}") from None
     return [replace(spec, params=point.params, label=point.label) for point in points]
 
 
-def _labelled(specs: Sequence[TaskSpec]) -> tuple[TaskSpec, ...]:
+def _grid(grid: Any) -> dict[str, Any]:
+    """The part of an entry under `scan`: plain data, and not too many points."""
+    if not isinstance(grid, Mapping) or not grid:
+        raise InputError(f"it is {short(grid)}; expected {{parameter: [values]}}")
+    n_points = math.prod(len(values) for values in plain(grid).values() if isinstance(values, list | tuple))
+    if n_points > MAX_POINTS:
+        raise InputError(f"it has {n_points} points; expected at most {MAX_POINTS}")
+    return dict(grid)
+
+
+def _measure(entry: Any, where: str, at: At, base: Path) -> list[MeasureSpec]:
+    if isinstance(entry, str | MeasureSpec):
+        entry = {"name": entry} if isinstance(entry, str) else {"name": entry.name, **entry.params}
+    if not isinstance(entry, Mapping) or "name" not in entry:
+        raise InputError(
+            f"{where}: measures[{at[1]}] is {short(entry)}; expected a name or {{name: …, parameter: value}}"
+        )
+    params = {key: value for key, value in entry.items() if key != "name"}
+    return [read_record(MeasureSpec, {"name": entry["name"], "params": params}, where=where, at=at)]
+
+
+def _labelled(specs: Sequence[TaskSpec], where: str) -> tuple[TaskSpec, ...]:
     """Every task with a label of its own."""
     names = [spec.name for spec in specs]
-    labelled = []
-    for spec in specs:
-        described = ",".join(f"{key}={value}" for key, value in spec.params.items())
+    labelled: dict[str, TaskSpec] = {}
+    for index, spec in enumerate(specs):
+        described = " ".join(",".join(f"{key}={value}" for key, value in spec.params.items()).split())
         default = f"{spec.name}[{described}]" if names.count(spec.name) > 1 and described else spec.name
-        labelled.append(replace(spec, label=spec.label or default))
-    labels = [spec.label for spec in labelled]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise InputError(f"two tasks are called {label!r}; give one of them another 'label'")
-    return tuple(labelled)
+        label = spec.label or default
+        if label in labelled:
+            raise InputError(
+                f"{where}: tasks[{index}]: two tasks are called {label!r}; give one of them another 'label'"
+            )
+        labelled[label] = replace(spec, label=label)
+    return tuple(labelled.values())
 
 
-def _measure(entry: Any, where: str) -> MeasureSpec:
-    if isinstance(entry, str):
-        return MeasureSpec(name=entry, params={})
-    if not isinstance(entry, Mapping) or "name" not in entry:
-        raise InputError(f"{where}: expected a name or {{name: …, parameter: value}}, got {entry!r}")
-    return MeasureSpec(name=entry["name"], params={key: value for key, value in entry.items() if key != "name"})
-
-
-def _checked(data: Any, record: type, where: str) -> dict[str, Any]:
-    """`data` as a dictionary whose keys are all fields of `record`."""
-    if not isinstance(data, Mapping):
-        raise InputError(f"{where}: expected keys and values, got {data!r}")
-    known = [field.name for field in fields(record)]
-    for key in data:
-        if key not in known:
-            raise InputError(f"{where}: unknown key {key!r}{nearest(key, known)}")
-    return dict(data)
-
-
-def _list(value: Any, where: str, key: str) -> list[Any]:
-    if not isinstance(value, (list, tuple)):
-        raise InputError(f"{where}: {key!r} must be a list, got {value!r}")
-    return list(value)
+def _refuse_twice(measures: Sequence[MeasureSpec], where: str) -> None:
+    """The table has one value of a measure at a checkpoint."""
+    seen = set[str]()
+    for index, spec in enumerate(measures):
+        if spec.name in seen:
+            raise InputError(f"{where}: measures[{index}] is {spec.name!r} again; a measure is given once")
+        seen.add(spec.name)

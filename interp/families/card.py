@@ -1,22 +1,32 @@
-"""A card: one YAML file that says where the checkpoints of a public family are. `cards/` has one a family.
-
-Keys: `repo`, `revision`, `subfolder` and `file` are templates over {size}, {setting}, {seed}, {step}, {thousands} (of
-steps) and the fields that a size, setting or run brings along. `steps` lists numbers and ranges [first, last, by] or is
-"hub": then the hub is asked, and the template that holds {step} or {billions} (of tokens) is matched against the names
-    that it has.
-"""
+"""A card: one YAML file that says where the checkpoints of a public family are. `cards/` has one a family."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
 from string import Formatter
-from typing import Any
+from typing import Annotated, Any
 
-from interp.documents import check_keys, read_yaml
+from pydantic import AfterValidator, Field
+
+from interp.documents import read_document, short
+from interp.documents.records import (
+    LABEL,
+    MOST,
+    Fields,
+    Fits,
+    Label,
+    Line,
+    Name,
+    Plain,
+    is_whole,
+    one_of,
+    read_record,
+    record,
+    whole,
+)
 from interp.errors import InputError, unknown
 from interp.types import CheckpointRef
 
@@ -26,31 +36,91 @@ TEMPLATES = ("repo", "revision", "subfolder", "file")
 _CAPTURED = {"step": r"(?P<step>\d+)", "billions": r"(?P<billions>\d+(?:\.\d+)?)", "any": r".*?"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+_OWN_FIELDS = ("size", "setting", "seed", "step", "thousands", "billions", "any")
+MAX_STEPS = 1_000_000
+"""Of a card. A choice: as many as a run of a million steps can store."""
+
+MAX_RUNS = 10_000
+"""Of a card. A choice: the largest public family that is known has 225."""
+
+_OPEN = {"step": 0, "thousands": 0, "billions": 0, "any": ""}
+"""The fields that a checkpoint fills, while there is none."""
+
+_FORMAT = re.compile(r"0?\d{0,2}d?")
+"""What may stand behind the colon of a field, as in {step:03d}; wider formats would write gigabytes."""
+
+
+def _are_steps(steps: Any) -> bool:
+    if isinstance(steps, str):
+        return steps == "hub"
+    if not isinstance(steps, list | tuple) or not steps:
+        return False
+    ranges = [entry for entry in steps if not is_whole(entry)]
+    if not all(isinstance(entry, list | tuple) and len(entry) == 3 and all(map(is_whole, entry)) for entry in ranges):
+        return False
+    if not all(first <= last and by > 0 and (last - first) // by < MAX_STEPS for first, last, by in ranges):
+        return False
+    if sum((last - first) // by + 1 for first, last, by in ranges) + len(steps) > 2 * MAX_STEPS:
+        return False
+    found = listed_steps(steps)
+    return found[0] >= 0 and found[-1] <= MOST and len(found) <= MAX_STEPS
+
+
+def _no_own_field(fields: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The fields of a size or a setting; n_params, where it is given, a number."""
+    for name in fields or {}:
+        if name in _OWN_FIELDS:
+            raise InputError(f"the field {name!r} has a meaning of its own; call it something else")
+    if not whole().test((fields or {}).get("n_params", 0)):
+        raise InputError(f"n_params is {short((fields or {})['n_params'])}; expected {whole().phrase}")
+    return fields or {}
+
+
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 500 and (value.isprintable() or not value)
+
+
+Template = Annotated[str, Fits("text of one line, at most 500 characters", _text)]
+Own = Annotated[Fields, AfterValidator(_no_own_field)]
+Steps = Annotated[
+    Any, Fits(f"'hub' or a list of numbers and [first, last, by] (at most {MAX_STEPS} steps)", _are_steps)
+]
+
+
+@record
 class Card:
-    """A public family.
+    """A public family. `repo`, `revision`, `subfolder` and `file` are templates over {size}, {setting}, {seed}, {step},
+    {thousands} (of steps) and the fields that a size, setting or run brings along."""
 
-    sizes, settings: name → fields for the templates (`n_params` among them, for plans). runs: instead of the product of
-    sizes, settings and seeds, the runs there are, each with its fields.
-    layout: "transformers", or "legacy" for TransformerLens' old `.pth` files.
-    tokens_per_step: tokens in a batch. tokenizer: the repository it is in, where the checkpoints bring none that works.
-    about: licence, paper, notes, known defects, for people.
-    """
-
-    name: str
-    repo: str
-    sizes: Mapping[str, Mapping[str, Any]]
-    steps: Sequence[int | Sequence[int]] | str
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: {"base": {}})
-    seeds: Sequence[int] = (0,)
-    runs: Sequence[Mapping[str, Any]] | None = None
-    revision: str = "main"
-    subfolder: str = ""
-    file: str = ""
-    layout: str = "transformers"
-    tokens_per_step: int | None = None
-    tokenizer: str | None = None
-    about: Mapping[str, Any] = field(default_factory=dict)
+    name: Name
+    """What the family is called."""
+    repo: Line
+    """The repository on the hub."""
+    sizes: Annotated[Mapping[Label, Own], Field(min_length=1)]
+    """Name: fields for the templates (`n_params` among them, for plans)."""
+    steps: Steps
+    """Numbers and ranges [first, last, by], or `hub`: then the hub is asked, and the template that holds {step} or
+    {billions} (of tokens) is matched against the names that it has."""
+    settings: Annotated[Mapping[Label, Own], Field(min_length=1)] = Field(default_factory=lambda: {"base": {}})
+    """Name: fields for the templates."""
+    seeds: Annotated[tuple[Annotated[int, whole()], ...], Field(min_length=1)] = (0,)
+    """The seeds that there are."""
+    runs: Annotated[tuple[Plain, ...], Field(min_length=1, max_length=MAX_RUNS)] | None = None
+    """Instead of the product of sizes, settings and seeds, the runs there are, each with its size and its fields."""
+    revision: Template = "main"
+    """The revision of the repository."""
+    subfolder: Template = ""
+    """The folder in it."""
+    file: Template = ""
+    """The file in it, for the layout `legacy`."""
+    layout: Annotated[str, one_of(*LAYOUTS)] = "transformers"
+    """`transformers`, or `legacy` for TransformerLens' old `.pth` files."""
+    tokens_per_step: Annotated[int, whole(1)] | None = None
+    """Tokens in a batch."""
+    tokenizer: Line | None = None
+    """The repository that it is in, where the checkpoints bring none that works."""
+    about: Plain = Field(default_factory=dict)
+    """Licence, paper, notes, known defects, for people."""
 
 
 def card_names() -> list[str]:
@@ -67,13 +137,9 @@ def read_card(name: str) -> Card:
     if name not in card_names() and not name.endswith(".yaml"):
         raise unknown("family", name, card_names())
     path = FOLDER / f"{name}.yaml" if name in card_names() else Path(name)
-    raw = read_yaml(path)
-    check_keys(raw, [entry.name for entry in fields(Card)], where=f"card {path.name}")
-    for key in ("name", "repo", "sizes", "steps"):
-        if not raw.get(key) and raw.get(key) != 0:
-            raise InputError(f"card {path.name} lacks the key {key!r}")
-    card = Card(**raw)
-    _check(card, where=f"card {path.name}")
+    where = f"card {path.name}"
+    card = read_record(Card, read_document(path), where=where)
+    _check(card, where=where)
     return card
 
 
@@ -180,75 +246,37 @@ def _step_of(card: Card, found: Mapping[str, str]) -> tuple[int, int | None]:
     return step, step * card.tokens_per_step
 
 
-_OWN_FIELDS = ("size", "setting", "seed", "step", "thousands", "billions", "any")
-_MOST_STEPS = 1_000_000
-
-
 def _check(card: Card, *, where: str) -> None:
-    if card.layout not in LAYOUTS:
-        raise unknown(f"layout in {where}", card.layout, LAYOUTS)
-    for key in ("name", "repo", "revision", "subfolder", "file", "tokenizer"):
-        value = getattr(card, key)
-        if not isinstance(value, str) and not (key == "tokenizer" and value is None):
-            raise InputError(f"{where}: {key} is {value!r}, expected text")
-    if card.tokens_per_step is not None and not (_is_whole(card.tokens_per_step) and card.tokens_per_step > 0):
-        raise InputError(f"{where}: tokens_per_step is {card.tokens_per_step!r}, expected a whole number above 0")
-    if not isinstance(card.about, Mapping):
-        raise InputError(f"{where}: about is {card.about!r}, expected a mapping")
-    for kind in ("sizes", "settings"):
-        if not isinstance(getattr(card, kind), Mapping) or not getattr(card, kind):
-            raise InputError(f"{where}: {kind} is {getattr(card, kind)!r}, expected a mapping of names to fields")
-        for name, own in getattr(card, kind).items():
-            if not isinstance(name, str) or not (own is None or isinstance(own, Mapping)):
-                raise InputError(
-                    f"{where}: {kind} has {name!r}: {own!r}, expected a name (text) and a mapping of fields"
-                )
-            _check_fields(own or {}, where=f"{where}: {kind}, {name}")
-    if not isinstance(card.seeds, list | tuple) or not card.seeds or not all(map(_is_whole, card.seeds)):
-        raise InputError(f"{where}: seeds is {card.seeds!r}, expected a list of whole numbers")
-    _check_runs(card, where=where)
-    _check_steps(card, where=where)
+    """What the record's fields alone do not say: runs have a size, templates are filled, no two checkpoints meet."""
+    for index, run in enumerate(card.runs or ()):
+        at = f"{where}: runs[{index}]"
+        if not isinstance(run.get("size"), str) or run["size"] not in card.sizes:
+            raise unknown(f"size in {at}", run.get("size"), card.sizes)
+        if not whole().test(run.get("seed", 0)):
+            raise InputError(f"{at}.seed is {short(run['seed'])}; expected {whole().phrase}")
+        if not LABEL.test(run.get("setting", "base")):
+            raise InputError(f"{at}.setting is {short(run['setting'])}; expected {LABEL.phrase}")
+    if card.runs is None and len(card.sizes) * len(card.settings) * len(card.seeds) > MAX_RUNS:
+        raise InputError(f"{where}: sizes, settings and seeds give more than {MAX_RUNS} runs")
     for run in _runs(card):
         for key in TEMPLATES:
             _check_template(getattr(card, key), run, where=f"{where}: {key}")
+    _check_steps(card, where=where)
     _check_places(card, where=where)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _check_fields(own: Mapping[str, Any], *, where: str) -> None:
-    """The fields of a size or a setting; n_params, where it is given, a number."""
-    for name in own:
-        if name in _OWN_FIELDS:
-            raise InputError(f"{where}: the field {name!r} has a meaning of its own; call it something else")
-    if not (_is_whole(own.get("n_params", 0)) and own.get("n_params", 0) >= 0):
-        raise InputError(f"{where}: n_params is {own['n_params']!r}, expected a whole number")
-
-
-def _check_runs(card: Card, *, where: str) -> None:
-    if card.runs is None:
-        return
-    if not isinstance(card.runs, list | tuple) or not card.runs or not all(isinstance(r, Mapping) for r in card.runs):
-        raise InputError(f"{where}: runs is {card.runs!r}, expected a list of mappings, each with its size")
-    for run in card.runs:
-        if str(run.get("size")) not in card.sizes:
-            raise unknown(f"size in runs of {where}", run.get("size"), card.sizes)
-        if not _is_whole(run.get("seed", 0)) or not isinstance(run.get("setting", ""), str):
-            raise InputError(
-                f"{where}: the run {dict(run)!r} has a seed that is no number or a setting that is no text"
-            )
 
 
 def _check_template(template: str, run: Mapping[str, Any], *, where: str) -> None:
     try:
-        names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
-        if not all(name.isidentifier() for name in names if name):
-            raise ValueError("a field is the name of a size's, a setting's or a run's field and nothing more")
-        template.format(**{**run, "step": 0, "thousands": 0, "billions": 0, "any": ""})
-    except (KeyError, IndexError, ValueError) as error:
+        fields = [(name, form or "", how) for _, name, form, how in Formatter().parse(template) if name is not None]
+        if not all(name.isidentifier() and _FORMAT.fullmatch(form) and how is None for name, form, how in fields):
+            raise ValueError("a field is the name of a size's, a setting's or a run's field, with at most a width")
+        filled = template.format(**{**run, **_OPEN})
+    except (KeyError, IndexError, ValueError, TypeError) as error:
         raise InputError(f"{where} {template!r} cannot be filled in for {run['size']}: {error}") from error
+    if {"..", "."} & set(re.split(r"[/\\]", filled)) or filled.startswith(("/", "~")) or re.match(r"\w:", filled):
+        raise InputError(
+            f"{where} {template!r} gives {short(filled)} for {run['size']}; expected no way out of its folder"
+        )
 
 
 def _check_places(card: Card, *, where: str) -> None:
@@ -256,10 +284,11 @@ def _check_places(card: Card, *, where: str) -> None:
     holding = any(_names_step(getattr(card, key)) for key in TEMPLATES)
     if not isinstance(card.steps, str) and len(listed_steps(card.steps)) > 1 and not holding:
         raise InputError(f"{where}: there are several steps, but no template has {{step}} or {{thousands}}")
-    filled = {"step": 0, "thousands": 0, "billions": 0, "any": ""}
     found: dict[tuple[str, ...], Mapping[str, Any]] = {}
     for run in _runs(card):
-        place = tuple(getattr(card, key).format(**{**run, **filled}) for key in TEMPLATES)
+        place = tuple(getattr(card, key).format(**{**run, **_OPEN}) for key in TEMPLATES)
+        if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", place[0]):
+            raise InputError(f"{where}: repo gives {short(place[0])} for {run['size']}; expected owner/name")
         other = found.setdefault(place, run)
         if other is not run:
             one, two = (f"{r['size']}/{r['setting']}/seed{r['seed']}" for r in (other, run))
@@ -271,31 +300,10 @@ def _names_step(template: str) -> bool:
 
 
 def _check_steps(card: Card, *, where: str) -> None:
-    if isinstance(card.steps, str):
-        if card.steps != "hub":
-            raise unknown(f"word for steps in {where}", card.steps, ["hub"])
-        holding = [key for key in TEMPLATES[1:] if _holds_step(getattr(card, key))]
-        if not holding:
-            raise InputError(f"{where}: steps are to be asked of the hub, but no template has {{step}} or {{billions}}")
-        if len(holding) > 1:
-            raise InputError(
-                f"{where}: steps are asked of the hub for one template, and {' and '.join(holding)} have one"
-            )
-        return
-    if not _are_steps(card.steps):
+    """Where the hub is asked, it is asked for one template."""
+    holding = [key for key in TEMPLATES[1:] if _holds_step(getattr(card, key))]
+    if isinstance(card.steps, str) and len(holding) != 1:
         raise InputError(
-            f"{where}: steps is {card.steps!r}, expected 'hub' or a list of numbers and [first, last, by] "
-            f"(at most {_MOST_STEPS} steps)"
+            f"{where}: steps are asked of the hub for one template with {{step}} or {{billions}}, and "
+            f"{' and '.join(holding) or 'none'} has one"
         )
-
-
-def _are_steps(steps: Any) -> bool:
-    if not isinstance(steps, list | tuple) or not steps:
-        return False
-    ranges = [entry for entry in steps if not _is_whole(entry)]
-    if not all(isinstance(entry, list | tuple) and len(entry) == 3 and all(map(_is_whole, entry)) for entry in ranges):
-        return False
-    if not all(by > 0 and (last - first) // by < _MOST_STEPS for first, last, by in ranges):
-        return False
-    found = listed_steps(steps)
-    return bool(found) and found[0] >= 0

@@ -215,12 +215,12 @@ def _refuse_incomplete(wanted: Address, found: Sequence[CheckpointRef], root: Pa
 
 def _recipes() -> dict[str, Path]:
     """The recipes of the present folder, by the family that they grow."""
-    from interp.documents import read_yaml
+    from interp.documents import read_document
 
     found: dict[str, Path] = {}
     for path in sorted(Path(RECIPES).glob("*.yaml")):
         try:
-            found[str(read_yaml(path).get("name", path.stem))] = path
+            found[str(read_document(path).get("name", path.stem))] = path
         except InputError:
             continue  # a recipe that cannot be read is told of when it is trained
     return found
