@@ -289,7 +289,7 @@ def test_a_spec_file_is_read(tmp_path) -> None:
     path.write_text("rates: [0.1, 0.2]\nseed: 3\n")
     assert read_spec(path) == Spec(rates=(0.1, 0.2), seed=3)
     path.write_text("- a\n")
-    with pytest.raises(InputError, match="expected the fields"):
+    with pytest.raises(InputError, match="holds a list; expected a mapping"):
         read_spec(path)
 
 

@@ -214,11 +214,11 @@ def _refuse_incomplete(wanted: Address, found: Sequence[CheckpointRef], root: Pa
 
 
 def _recipes() -> dict[str, Path]:
-    """The recipes of the present folder, by the family that they grow."""
-    from interp.documents import read_document
+    """The recipes of the present folder, and behind them the shipped ones, by the family that they grow."""
+    from interp.documents import read_document, shipped
 
     found: dict[str, Path] = {}
-    for path in sorted(Path(RECIPES).glob("*.yaml")):
+    for path in [*shipped("recipe").values(), *sorted(Path(RECIPES).glob("*.yaml"))]:
         try:
             found[str(read_document(path).get("name", path.stem))] = path
         except InputError:
