@@ -41,6 +41,7 @@ _HOME = {
     "direct_logit_attribution": "interp.lenses",
     "find_circuit": "interp.circuits",
     "faithfulness": "interp.circuits",
+    "validate_circuit": "interp.circuits.validation",
     "Circuit": "interp.circuits",
     "find_jumps": "interp.jumps",
     "rank_leads": "interp.leads",

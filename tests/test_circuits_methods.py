@@ -10,6 +10,7 @@ import pytest
 import torch
 from test_circuits import random_model, random_prompts
 
+import interp
 from interp import plugins
 from interp.circuits import faithfulness, find_circuit, graph_of, named
 from interp.circuits._attribution import pair_of
@@ -17,7 +18,7 @@ from interp.circuits._graph import edge_names
 from interp.circuits._masked import masked_values
 from interp.circuits._quadrature import RULES, points
 from interp.circuits.attribution import attribute
-from interp.circuits.testing.criteria import completeness, minimality
+from interp.circuits.testing.criteria import completeness
 from interp.circuits.testing.faithfulness import FRACTIONS, of_circuit
 from interp.circuits.testing.hypotheses import equivalence, holm, hsic_test, independence, minimality_tests, sign_test
 from interp.circuits.testing.optimal import optimal_faithfulness, optimal_masker
@@ -205,10 +206,12 @@ def test_criteria_of_the_true_circuit(ablation: str) -> None:
     assert len(whole.circuit) == 9
     if ablation == "corrupt":
         assert whole.worst < 0.01
-        needed = minimality(built.model, prompts, true, rng=rng, n_subsets=3)
+        needed = interp.validate_circuit(built.model, prompts, true).minimality
         assert min(needed.values()) > 0.05
         extra = next(edge for edge in _all_edges(graph) if edge not in built.edges)
-        assert minimality(built.model, prompts, true | named(graph, {extra}), rng=rng)[extra] < 0.01
+        assert (
+            interp.validate_circuit(built.model, prompts, true | named(graph, {extra})).minimality.get(extra, 0) < 0.01
+        )
         part = named(graph, sorted(built.edges)[1:])
         assert completeness(built.model, prompts, part, rng=rng).worst > 0.2
 

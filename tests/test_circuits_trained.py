@@ -18,7 +18,7 @@ import yaml
 import interp
 from interp.circuits import Circuit, among, exact_match, find_circuit, graph_of, named
 from interp.circuits.formation import role_scores
-from interp.circuits.testing.criteria import completeness, minimality
+from interp.circuits.testing.criteria import completeness
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.circuits.testing.size import smallest_faithful
 from interp.circuits.testing.stability import stability
@@ -82,7 +82,7 @@ def test_modular_addition_goes_through_all_heads_and_the_mlp(grown: Callable[[st
     assert of_circuit(model, tried_on, bare, ablation=ablation, metric=exact_match) > 0.95
     rng = torch.Generator().manual_seed(0)
     assert completeness(model, tried_on, bare, rng=rng, ablation=ablation, n_subsets=8).worst < 0.25
-    worth = minimality(model, tried_on, bare, rng=rng, ablation=ablation, n_subsets=2)
+    worth = interp.validate_circuit(model, tried_on, bare, ablation=ablation).minimality
     assert min(worth[edge] for edge in needed) > 0.02
     for head in range(4):
         rest = among(circuit.graph, {"L0.mlp", *(f"L0H{other}" for other in range(4) if other != head)})

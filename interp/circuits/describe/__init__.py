@@ -14,6 +14,7 @@ from interp.circuits._find import find_circuit
 from interp.circuits.testing.faithfulness import faithfulness, of_circuit
 from interp.circuits.testing.size import smallest_faithful
 from interp.circuits.testing.stability import Stability, stability
+from interp.circuits.validation import validate_circuit
 
 if TYPE_CHECKING:
     from interp.models import Model
@@ -34,7 +35,8 @@ def describe(
     seed: int,
 ) -> dict[str, Any]:
     """A task's circuit in a model, as plain data: `circuit`, `faithfulness` of its best edges (on prompts that it was
-    not found on), `size_80`, and `noise_floor`, the agreement between circuits from resampled prompts. Of a method that
+    not found on), `size_80`, and `noise_floor`, the agreement between circuits from resampled
+    prompts, and `validation`, how far it can be trusted. Of a method that
     scores nodes, the best edges are those between the best nodes. split_seed: of the task's split, as the model was
     trained on it."""
     rng = torch.Generator().manual_seed(seed)
@@ -49,7 +51,7 @@ def describe(
     }
     about |= {"n_prompts": n_prompts, "cost_in_forward_passes": circuit.about.get("passes")}
     small = smallest_faithful(model, found_on, circuit)
-    circuit = circuit if small is None else small
+    circuit = circuit.pruned() if small is None else small
     curve = faithfulness(model, tried_on, circuit)
     floor = stability(
         model, found_on, n_edges=circuit.n_edges, rng=rng, method=method, metric=metric, n_resamples=N_RESAMPLES
@@ -70,6 +72,7 @@ def describe(
             "empty": curve.empty,
         },
         "noise_floor": _floor(floor),
+        "validation": validate_circuit(model, tried_on, circuit).to_json(),
         "nodes": circuit.node_scores(),
         "circuit": circuit.to_json(),
     }
@@ -113,6 +116,7 @@ def format_description(found: Mapping[str, Any]) -> str:
         f" and {_show(floor['similarity'])} of the scores"
     )
     curve_text = ", ".join(f"{n}: {_show(value)}" for n, value in zip(curve["n_edges"], curve["values"], strict=True))
+    lines.append(found["validation"]["summary"])
     lines += [f"faithfulness by number of edges: {curve_text}", "", "edge                      score  chosen in"]
     inside = Circuit.from_json(found["circuit"])
     scores = {name: value for name, value in inside.edge_scores().items() if name in set(inside.edges())}

@@ -1,8 +1,7 @@
-"""Completeness and minimality (Wang et al. 2022, arXiv 2211.00593), in units of the whole behaviour m(M) − m(∅).
+"""Completeness (Wang et al. 2022, arXiv 2211.00593), in units of the whole behaviour m(M) − m(∅).
 
 incompleteness: |f(C \\ K) − f(M \\ K)| for subsets K of the circuit's edges: does the model have a way around what is
     left out of C?
-minimality of an edge e: the largest |f(C \\ (K ∪ {e})) − f(C \\ K)| over the subsets K tried, the empty one among them.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from interp.circuits._circuit import Circuit
-from interp.circuits._graph import edge_names
 from interp.circuits.testing.faithfulness import checked_pair, means_under, normalised
 
 if TYPE_CHECKING:
@@ -55,31 +53,6 @@ def completeness(
     values, clean, empty = means_under(pair, masks, ablation=ablation)
     shares = [normalised(value, clean, empty) for value in values]
     return Completeness(circuit=tuple(shares[: len(subsets)]), model=tuple(shares[len(subsets) :]))
-
-
-def minimality(
-    model: Model,
-    prompts: Prompts,
-    circuit: Circuit,
-    *,
-    rng: torch.Generator,
-    n_subsets: int = 5,
-    ablation: str = "corrupt",
-    metric: Metric | None = None,
-) -> dict[str, float]:
-    """Every edge of the circuit -> how much it can matter in it. An edge near 0 is not needed."""
-    pair = checked_pair(model, prompts, circuit, metric)
-    subsets = _subsets(circuit, n_subsets, rng)
-    places = circuit.included.nonzero()
-    found = torch.zeros(len(places))
-    for subset in subsets:
-        rest = circuit.included & ~subset
-        masks = rest.float().repeat(len(places) + 1, 1, 1)
-        masks[torch.arange(len(places)), places[:, 0], places[:, 1]] = 0.0
-        values, clean, empty = means_under(pair, masks, ablation=ablation)
-        shares = torch.tensor([normalised(value, clean, empty) for value in values])
-        found = torch.maximum(found, (shares[:-1] - shares[-1]).abs())
-    return dict(zip(edge_names(circuit.graph, circuit.included), found.tolist(), strict=True))
 
 
 def _subsets(circuit: Circuit, n: int, rng: torch.Generator) -> Float[Tensor, "subset reader writer"]:

@@ -49,7 +49,7 @@ def smallest_in(pair: Pair, circuit: Circuit, *, target: float, ablation: str = 
         least, most = max([n for n in sizes if n < enough[0]], default=0), enough[0]
         if most == least + 1:
             break
-    return circuit.top(most)
+    return circuit.top(most).pruned()  # an edge on no way to the logits is none of those that are needed
 
 
 def _curve(

@@ -1,0 +1,266 @@
+"""How far a circuit can be trusted: what a careful researcher would try by hand, in one call.
+
+Beside faithfulness and completeness stand the things that scores of one component at a time cannot show: components that
+stand in for each other, components that cancel, gradients that are zero beside a large effect.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from interp.circuits._attribution import choose
+from interp.circuits._circuit import Circuit
+from interp.circuits._edges_from_nodes import edges_between
+from interp.circuits.testing.faithfulness import checked_pair
+from interp.circuits.validation._effects import SHARES, Ground, gradients, ground, turned_round
+from interp.circuits.validation._groups import MARGIN, Group, backups, cancelling
+from interp.circuits.validation._minimality import MOST_EDGES, minimality
+
+if TYPE_CHECKING:
+    from interp.measure.metrics import Metric
+    from interp.models import Model
+    from interp.types import Prompts
+
+SEARCH_PROMPTS = 8
+"""Groups are searched on this many prompts, evenly spaced: 28 pairs in two views on 8 of 64 prompts cost about 20 forward passes of all."""
+COMPONENTS = 8
+"""Components whose pairs are tried: those of the circuit first, then those that gradients find."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class Validation:
+    """Shares are of the behaviour, f: 1 is the whole model's metric on these prompts, 0 that of the corrupt run.
+
+    faithfulness: f of the circuit alone. completeness: 1 − the largest |f(C∖K) − f(M∖K)|, K being nothing, each component
+        of the circuit, and each group; 1 is complete, a low value says that the model has a way round what is in C.
+    minimality: live edge -> the most that it matters, over what else is taken out (`_minimality` says over what).
+    backups: groups of components that stand in for each other. cancelling: groups that cancel.
+    negative: components without which the model does better by MARGIN. saturated: components with a (nearly) zero gradient
+        beside a large effect, alone or with their group.
+    scores: component -> its score by `noising` (its corrupt value put into the clean run: what is lost), `denoising` (its
+        clean value put into the corrupt run: what is gained) and `gradient` (first order, at the clean run; EAP).
+    disagreement: the largest difference between these, in a sentence; "" where they agree.
+    n_edges: live edges, those on a way from the embedding to the logits.
+    n_subsets: how many subsets K minimality tried for each edge, at most. passes: what all this cost, in runs of the prompts.
+    """
+
+    faithfulness: float
+    completeness: float
+    minimality: Mapping[str, float]
+    backups: tuple[Group, ...]
+    cancelling: tuple[Group, ...]
+    negative: tuple[str, ...]
+    saturated: tuple[str, ...]
+    scores: Mapping[str, Mapping[str, float]]
+    disagreement: str
+    n_edges: int
+    n_subsets: int
+    n_prompts: int
+    passes: float
+
+    def summary(self) -> str:
+        """What to know of the circuit, in a few lines."""
+        lines = [
+            f"{self.n_edges} live edges keep {self.faithfulness:.2f} of the behaviour on {self.n_prompts} prompts; "
+            f"completeness {self.completeness:.2f}"
+        ]
+        lines += [f"{', '.join(group)} stand in for each other" for group in self.backups]
+        lines += [f"{', '.join(group)} cancel" for group in self.cancelling]
+        if self.negative:
+            lines.append(f"{', '.join(self.negative)} work against the answer")
+        if self.saturated:
+            lines.append(f"{', '.join(self.saturated)}: zero gradient beside a large effect (saturated)")
+        if self.disagreement:
+            lines.append(self.disagreement)
+        idle = [edge for edge, score in self.minimality.items() if score < 0.01]
+        if idle:
+            lines.append(f"{len(idle)} edges matter less than .01, whatever else is taken out: {', '.join(idle[:4])}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Validation: {self.summary()}>"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data; NaN becomes null."""
+        return {
+            "faithfulness": _plain(self.faithfulness),
+            "completeness": _plain(self.completeness),
+            "minimality": {edge: _plain(score) for edge, score in self.minimality.items()},
+            "backups": [list(group) for group in self.backups],
+            "cancelling": [list(group) for group in self.cancelling],
+            "negative": list(self.negative),
+            "saturated": list(self.saturated),
+            "scores": {name: {kind: _plain(value) for kind, value in row.items()} for name, row in self.scores.items()},
+            "disagreement": self.disagreement,
+            "n_edges": self.n_edges,
+            "n_subsets": self.n_subsets,
+            "n_prompts": self.n_prompts,
+            "cost_in_forward_passes": self.passes,
+            "summary": self.summary(),
+        }
+
+
+def validate_circuit(
+    model: Model,
+    prompts: Prompts,
+    circuit: Circuit,
+    *,
+    ablation: str = "corrupt",
+    metric: Metric | None = None,
+    minimal: bool = True,
+) -> Validation:
+    """Try a circuit on `prompts`, which should be others than it was found on.
+
+    ablation: what edges outside of the circuit carry: `corrupt`, `zero` or `mean`. metric: the circuit's own unless given.
+    minimal: False leaves minimality out (its cost grows with the number of edges).
+
+    Where the clean and the replaced run have the same metric there is no behaviour to keep: shares are NaN, groups empty.
+
+    Raises:
+        InputError: a circuit of another graph than the model's, prompts that do not fit.
+    """
+    circuit = edges_between(circuit).pruned()
+    pair = checked_pair(model, prompts, circuit, metric)
+    here = ground(pair, ablation)
+    if not _has_behaviour(here):
+        return _nothing_to_keep(circuit, pair.n_prompts)
+    rows = torch.linspace(0, pair.n_prompts - 1, min(SEARCH_PROMPTS, pair.n_prompts)).round().long().unique()
+    few = ground(checked_pair(model, choose(prompts, rows), circuit, metric), ablation, keep=True)
+    if not _has_behaviour(few):
+        return _nothing_to_keep(circuit, pair.n_prompts)
+    share = len(rows) / pair.n_prompts
+    slopes = gradients(few)
+    names = _candidates(circuit, slopes)
+    edges = pair.graph.edges
+    runs = [0]
+
+    def effect(view: Ground, groups: Sequence[Group]) -> list[float]:
+        runs[0] += len(groups) + 1
+        return view.effects(groups, edges)
+
+    single = dict(zip(names, effect(few, [(name,) for name in names]), strict=True))
+    # Backups are looked for with nothing, and with means, put in: a corrupt value speaks for another answer, and where that is
+    # the wrong one asked about, two heads of which one is enough look like halves.
+    views = [view for view in (ground(few.pair, kind, keep=True) for kind in ("zero", "mean")) if _has_behaviour(view)]
+    spare = backups(names, [partial(effect, view) for view in views])
+    opposed = cancelling(single, partial(effect, few))
+    groups = [*spare, *opposed]
+    scores = _scores(few, names, single, slopes)
+    (kept,) = here.f([circuit.included])
+    found, cost = minimality(here, few, circuit, groups) if minimal else ({}, 0.0)
+    inside = [name for name in names if name in _components(circuit)]
+    sets = [*((name,) for name in inside), *groups]
+    apart = [abs(a - b) for a, b in zip(_left(few, circuit.included, sets), _left(few, edges, sets), strict=True)]
+    searched = 3 * len(SHARES) + len(names) + runs[0] + 2 * len(sets) + 6
+    return Validation(
+        faithfulness=float(kept),
+        completeness=float(1 - max([abs(kept - 1), *apart])),
+        minimality=found,
+        backups=tuple(spare),
+        cancelling=tuple(opposed),
+        negative=tuple(name for name in names if single[name] <= -MARGIN),
+        saturated=_saturated(scores, spare),
+        scores=scores,
+        disagreement=_disagreement(scores),
+        n_edges=circuit.n_edges,
+        n_subsets=(circuit.n_edges if circuit.n_edges <= MOST_EDGES else 1) + len(groups) if minimal else 0,
+        n_prompts=pair.n_prompts,
+        passes=3 + share * searched + cost,
+    )
+
+
+def _has_behaviour(here: Ground) -> bool:
+    return abs(here.clean - here.empty) > 1e-6 * max(1.0, abs(here.clean))  # NaN compares false
+
+
+def _candidates(circuit: Circuit, slopes: np.ndarray) -> list[str]:
+    """The components that are looked at: the circuit's by the size of their scores, then the rest by their gradients on the
+    way from the corrupt to the clean run."""
+    writers = circuit.graph.writers
+    own = circuit.scores.where(circuit.included, torch.tensor(torch.nan)).abs().nansum(0).tolist()
+    inside = _components(circuit)
+    slope = np.nan_to_num(np.abs(slopes).max(0))
+    order = sorted(
+        range(1, len(writers)), key=lambda c: (writers[c] not in inside, -own[c] if writers[c] in inside else -slope[c])
+    )
+    return [writers[column] for column in order[:COMPONENTS]]
+
+
+def _components(circuit: Circuit) -> set[str]:
+    return {
+        name for column, name in enumerate(circuit.graph.writers) if column and bool(circuit.included[:, column].any())
+    }
+
+
+def _left(here: Ground, within: torch.Tensor, groups: Sequence[Group]) -> list[float]:
+    """f of a circuit without each group."""
+    (whole,) = here.f([within])
+    return [float(whole) - lost for lost in here.effects(groups, within)]
+
+
+def _scores(
+    here: Ground, names: Sequence[str], single: Mapping[str, float], slopes: np.ndarray
+) -> dict[str, dict[str, float]]:
+    edges, writers = here.pair.graph.edges, here.pair.graph.writers
+    denoised = [math.nan] * len(names)
+    if here.ablation == "corrupt":
+        other = replace(ground(turned_round(here.pair), "corrupt", keep=True), clean=here.empty, empty=here.clean)
+        denoised = other.effects([(name,) for name in names], edges)
+    return {
+        name: {"noising": single[name], "denoising": gained, "gradient": float(slopes[-1, writers.index(name)])}
+        for name, gained in zip(names, denoised, strict=True)
+    }
+
+
+def _saturated(scores: Mapping[str, Mapping[str, float]], spare: Sequence[Group]) -> tuple[str, ...]:
+    """A gradient below a twentieth of what the component can do, by itself or as one of a group."""
+    found = []
+    for name, row in scores.items():
+        large = max(
+            abs(row["noising"]), abs(np.nan_to_num(row["denoising"])), float(any(name in group for group in spare))
+        )
+        if large >= MARGIN and abs(row["gradient"]) < 0.05 * large:
+            found.append(name)
+    return tuple(found)
+
+
+def _disagreement(scores: Mapping[str, Mapping[str, float]]) -> str:
+    spread = {
+        name: max(row.values()) - min(row.values())
+        for name, row in scores.items()
+        if not any(map(math.isnan, row.values()))
+    }
+    if not spread or max(spread.values()) < MARGIN:
+        return ""
+    name = max(spread, key=lambda n: spread[n])
+    told = ", ".join(f"{kind} {value:.2f}" for kind, value in scores[name].items())
+    return f"the methods disagree most about {name}: {told}"
+
+
+def _nothing_to_keep(circuit: Circuit, n_prompts: int) -> Validation:
+    return Validation(
+        faithfulness=math.nan,
+        completeness=math.nan,
+        minimality=dict.fromkeys(circuit.edges(), math.nan),
+        backups=(),
+        cancelling=(),
+        negative=(),
+        saturated=(),
+        scores={},
+        disagreement="clean and replaced runs have the same metric: there is no behaviour to explain",
+        n_edges=circuit.n_edges,
+        n_subsets=0,
+        n_prompts=n_prompts,
+        passes=2,
+    )
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else value

@@ -1,0 +1,143 @@
+"""Gates: programs whose parts stand in for each other, need each other, cancel, or share the prompts between them.
+
+What one patch at a time shows of them is known to mislead: either of two heads that do the same scores nothing. So each
+program states which of its parts belong together, as (layer, head) of the program, None for the layer's MLP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from interp.testbed.parts import GAIN, copy_head, eye, join, look_at_position, lookup, ramp
+from interp.testbed.program import Head, Layer, Mlp, Program
+from interp.testbed.programs.copying import base, names, random_tokens
+
+Part = tuple[int, int | None]
+N_TOKENS, LENGTH = 6, 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Gate:
+    """A program and what is true of its parts. backups: groups that stand in for each other. cancelling: groups that cancel.
+    negative: parts that work against the answer."""
+
+    program: Program
+    backups: tuple[tuple[Part, ...], ...] = field(default=())
+    cancelling: tuple[tuple[Part, ...], ...] = field(default=())
+    negative: tuple[Part, ...] = field(default=())
+
+
+def _clip(read: str, write: str, size: int, *, at: float = 1.0) -> Mlp:
+    """min(x, at)/at by value: one writer that says x ≥ `at` is as good as several."""
+    rise, zero = eye(size, 1 / at), torch.zeros(1, size, dtype=torch.float64)
+    into = {read: torch.cat([rise, rise], dim=1), "one": torch.cat([zero, zero - 1], dim=1)}
+    return Mlp(reads=into, writes={write: torch.cat([eye(size), -eye(size)])})
+
+
+def _mover(n_ctx: int, position: int, write: str, size: int, *, scale: float = 1.0) -> Head:
+    return copy_head(look_at_position(n_ctx, position), read="tok", write=write, size=size, scale=scale)
+
+
+def _program(name: str, layers: tuple[Layer, ...], solve: Callable[..., int], **variables: int) -> Program:
+    vocab, n_ctx = names(N_TOKENS), LENGTH + 1
+    return Program(
+        name=name,
+        vocab=vocab,
+        n_ctx=n_ctx,
+        sizes=base(n_ctx, vocab, **variables),
+        layers=layers,
+        logits={"out": eye(len(vocab), GAIN)},
+        draw=lambda rng: (random_tokens(rng, N_TOKENS, LENGTH), LENGTH),
+        solve=solve,
+    )
+
+
+SIZE, N_CTX = len(names(N_TOKENS)), LENGTH + 1
+
+
+def _any_of(name: str, scales: tuple[float, ...], at: float) -> Gate:
+    movers = tuple(_mover(N_CTX, 1, "seen", SIZE, scale=scale) for scale in scales)
+    layer = Layer(heads=movers, mlp=_clip("seen", "out", SIZE, at=at))
+    program = _program(name, (layer,), lambda tokens: tokens[1], seen=SIZE)
+    return Gate(program=program, backups=(tuple((0, head) for head in range(len(scales))),))
+
+
+def or_two() -> Gate:
+    """Two heads that do the same: one is enough."""
+    return _any_of("or_two", (1.0, 1.0), 1.0)
+
+
+def or_three() -> Gate:
+    """Three heads that do the same: any one is enough, so no pair shows it."""
+    return _any_of("or_three", (1.0, 1.0, 1.0), 1.0)
+
+
+def or_unequal() -> Gate:
+    """A strong head and a weak one, each more than enough."""
+    return _any_of("or_unequal", (1.0, 0.6), 0.4)
+
+
+def or_head_and_mlp() -> Gate:
+    """The current token, by a head that looks at itself and by an MLP: either is enough."""
+    own = Head(terms=(look_at_position(N_CTX, LENGTH),), reads={"tok": eye(SIZE)}, writes={"seen": eye(SIZE)})
+    table = Mlp(reads={"tok": eye(SIZE)}, writes={"seen": eye(SIZE)})
+    layers = (Layer(heads=(own,), mlp=table), Layer(mlp=_clip("seen", "out", SIZE)))
+    return Gate(
+        program=_program("or_head_and_mlp", layers, lambda t: t[LENGTH], seen=SIZE), backups=(((0, 0), (0, None)),)
+    )
+
+
+def two_gates() -> Gate:
+    """The sum of two tokens; each is brought by two heads of which one is enough."""
+    movers = tuple(_mover(N_CTX, at, name, SIZE) for at, name in ((1, "a"), (1, "a"), (2, "b"), (2, "b")))
+    sizes = base(N_CTX, names(N_TOKENS), a=SIZE, b=SIZE, first=SIZE, second=SIZE)
+    clips = join(_clip("a", "first", SIZE), _clip("b", "second", SIZE), sizes=sizes)
+    layers = (Layer(heads=movers, mlp=clips), Layer(mlp=lookup(sizes, ["first", "second"], "out", _sum)))
+    program = _program("two_gates", layers, lambda t: _sum(t[1], t[2]) or 0, a=SIZE, b=SIZE, first=SIZE, second=SIZE)
+    return Gate(program=program, backups=(((0, 0), (0, 1)), ((0, 2), (0, 3))))
+
+
+def and_two() -> Gate:
+    """The sum of two tokens, each brought by one head: both are needed, neither stands in for the other."""
+    movers = (_mover(N_CTX, 1, "a", SIZE), _mover(N_CTX, 2, "b", SIZE))
+    sizes = base(N_CTX, names(N_TOKENS), a=SIZE, b=SIZE)
+    layer = Layer(heads=movers, mlp=lookup(sizes, ["a", "b"], "out", _sum))
+    return Gate(program=_program("and_two", (layer,), lambda t: _sum(t[1], t[2]) or 0, a=SIZE, b=SIZE))
+
+
+def cancelling_pair() -> Gate:
+    """Two heads write the answer and its negative; a third one, twice as strong, carries it."""
+    movers = tuple(_mover(N_CTX, 1, "out", SIZE, scale=scale) for scale in (1.0, -1.0, 2.0))
+    program = _program("cancelling_pair", (Layer(heads=movers),), lambda t: t[1])
+    return Gate(program=program, cancelling=(((0, 0), (0, 1)),), negative=((0, 1),))
+
+
+def negative_head() -> Gate:
+    """A head that carries the answer and one that takes a third of it away again."""
+    movers = tuple(_mover(N_CTX, 1, "out", SIZE, scale=scale) for scale in (1.5, -0.5))
+    return Gate(program=_program("negative_head", (Layer(heads=movers),), lambda t: t[1]), negative=((0, 1),))
+
+
+def two_routes() -> Gate:
+    """Half of the tokens are carried by one head, half by another: nothing stands in for anything."""
+    half = [ramp(SIZE, SIZE, lambda i, j, part=part: i == j and (i < N_TOKENS // 2) == part) for part in (True, False)]
+    movers = tuple(
+        Head(terms=(look_at_position(N_CTX, 1),), reads={"tok": own}, writes={"out": eye(SIZE)}) for own in half
+    )
+    return Gate(program=_program("two_routes", (Layer(heads=movers),), lambda t: t[1]))
+
+
+def _sum(a: int, b: int) -> int | None:
+    return (a + b) % N_TOKENS if a < N_TOKENS and b < N_TOKENS else None
+
+
+GATES: Mapping[str, Callable[[], Gate]] = {
+    function.__name__: function
+    for function in (
+        *(or_two, or_three, or_unequal, or_head_and_mlp, two_gates),
+        *(and_two, cancelling_pair, negative_head, two_routes),
+    )
+}

@@ -1,0 +1,147 @@
+"""What a circuit's validation says, held against circuits whose gates were built in."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import interp
+from interp.circuits import graph_of, named
+from interp.circuits._circuit import Circuit
+from interp.circuits.testing.faithfulness import checked_pair, means_under, normalised
+from interp.circuits.validation import MARGIN, Validation
+from interp.testbed.built import Built, build_program
+from interp.testbed.programs.gates import GATES, Gate, Part
+
+
+def built_gate(name: str, seed: int = 0) -> tuple[Gate, Built, interp.Prompts]:
+    gate = GATES[name]()
+    built = build_program(gate.program, seed=seed)
+    return gate, built, built.prompts(48, rng=torch.Generator().manual_seed(seed))
+
+
+def named_parts(built: Built, parts: tuple[Part, ...]) -> tuple[str, ...]:
+    """The program's parts by the names that they have in the model."""
+    layers, slots = built.placement.layer_of, built.placement.slot_of
+    found = (f"L{layers[at]}.mlp" if head is None else f"L{layers[at]}H{slots[at][head]}" for at, head in parts)
+    return tuple(sorted(found))
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_a_gate_computes_its_program(name: str) -> None:
+    _, built, prompts = built_gate(name)
+    with torch.no_grad():
+        logits = built.model.module(prompts.clean)[torch.arange(48), prompts.position]
+    assert bool((logits.argmax(-1) == prompts.answer).all())
+
+
+@pytest.mark.parametrize("method", ["eap-ig", "acdc"])
+@pytest.mark.parametrize("name", GATES)
+def test_groups_are_those_that_were_built(name: str, method: str) -> None:
+    """Whether the circuit holds all members of a group (eap-ig) or the method kept one of them (acdc)."""
+    gate, built, prompts = built_gate(name)
+    circuit = interp.find_circuit(built.model, prompts, method=method)
+    found = interp.validate_circuit(built.model, prompts, circuit.top(8) if method == "eap-ig" else circuit)
+    assert set(found.backups) == {named_parts(built, group) for group in gate.backups}
+    assert set(found.cancelling) == {named_parts(built, group) for group in gate.cancelling}
+    assert set(found.negative) == set(named_parts(built, gate.negative))
+    assert all(name in found.summary() for group in found.backups + found.cancelling for name in group)
+
+
+def true_circuit(built: Built) -> Circuit:
+    return named(graph_of(built.model), built.edges)
+
+
+@pytest.mark.parametrize("name", ["or_two", "and_two", "negative_head"])
+def test_minimality_is_the_maximum_over_the_subsets_that_it_names(name: str) -> None:
+    """Worked out again, subset by subset, from the definition."""
+    gate, built, prompts = built_gate(name)
+    circuit = true_circuit(built)
+    found = interp.validate_circuit(built.model, prompts, circuit)
+    pair = checked_pair(built.model, prompts, circuit, None)
+
+    def f(edges: frozenset[str]) -> float:
+        (value,), clean, empty = means_under(pair, named(circuit.graph, edges).included[None].float())
+        return normalised(value, clean, empty)
+
+    everything = frozenset(circuit.edges())
+    for edge in everything:
+        sets = [frozenset[str](), *(frozenset({other}) for other in everything - {edge})]
+        for group in (named_parts(built, parts) for parts in gate.backups + gate.cancelling):
+            others = [member for member in group if member not in edge]
+            sets.append(frozenset(e for e in everything if any(member in e for member in others)) - {edge})
+        worst = max(abs(f(everything - k) - f(everything - k - {edge})) for k in sets)
+        assert found.minimality[edge] == pytest.approx(worst, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["or_two", "or_three"])
+def test_twins_get_equal_scores_above_nothing(name: str) -> None:
+    gate, built, prompts = built_gate(name)
+    found = interp.validate_circuit(built.model, prompts, true_circuit(built))
+    (group,) = (named_parts(built, parts) for parts in gate.backups)
+    for pattern in ("embed->{}.v", "{}->" + next(e.split("->")[1] for e in built.edges if e.startswith(group[0]))):
+        scores = [found.minimality[pattern.format(head)] for head in group]
+        assert np.ptp(scores) < 1e-4
+        assert min(scores) > MARGIN
+
+
+def test_a_circuit_of_one_twin_is_faithful_and_incomplete() -> None:
+    gate, built, prompts = built_gate("or_two")
+    first, second = named_parts(built, gate.backups[0])
+    circuit = true_circuit(built)
+    one = named(circuit.graph, [edge for edge in circuit.edges() if second not in edge])
+    both, half = (interp.validate_circuit(built.model, prompts, each) for each in (circuit, one))
+    assert both.completeness > 0.99
+    assert half.completeness < 0.6
+    assert half.backups == ((first, second),)  # it is found though it is not in the circuit
+
+
+def test_live_edges_only() -> None:
+    """Edges into a head that nothing reads, or out of a head that nothing enters, are no part of the size."""
+    _, built, prompts = built_gate("or_two")
+    circuit = true_circuit(built)
+    idle = next(h for h in circuit.graph.writers if "H" in h and not any(h in edge for edge in circuit.edges()))
+    more = circuit | named(circuit.graph, [f"embed->{idle}.v"])
+    assert more.n_edges == circuit.n_edges + 1
+    found = interp.validate_circuit(built.model, prompts, more)
+    assert found.n_edges == circuit.n_edges
+    assert f"embed->{idle}.v" not in found.minimality
+
+
+def test_nothing_to_explain_is_said() -> None:
+    _, built, prompts = built_gate("or_two")
+    same = interp.Prompts(
+        clean=prompts.clean,
+        corrupt=prompts.clean,
+        answer=prompts.answer,
+        wrong=prompts.wrong,
+        position=prompts.position,
+    )
+    found = interp.validate_circuit(built.model, same, true_circuit(built))
+    assert np.isnan(found.faithfulness)
+    assert "no behaviour" in found.summary()
+    assert found.to_json()["faithfulness"] is None
+
+
+def test_a_validation_shows_itself_in_a_few_lines_and_leaves_the_model_as_found() -> None:
+    _, built, prompts = built_gate("two_gates")
+    before = {name: value.clone() for name, value in built.model.module.state_dict().items()}
+    found = interp.validate_circuit(built.model, prompts, true_circuit(built))
+    assert isinstance(found, Validation)
+    assert len(repr(found).splitlines()) < 12
+    again = interp.validate_circuit(built.model, prompts, true_circuit(built))
+    assert found.to_json() == again.to_json()
+    assert all(torch.equal(value, before[name]) for name, value in built.model.module.state_dict().items())
+
+
+def test_scores_by_three_roads_agree_where_parts_add_up() -> None:
+    """Two heads that add up in the logits, without a norm: noising, denoising and the gradient are the same number."""
+    _, built, prompts = built_gate("negative_head")
+    found = interp.validate_circuit(built.model, prompts, true_circuit(built))
+    for row in found.scores.values():
+        for a, b in itertools.combinations(row.values(), 2):
+            assert a == pytest.approx(b, abs=0.02)
+    assert found.disagreement == ""
