@@ -42,7 +42,7 @@ def _gain(group: Group, effect: Effect) -> float:
 
 def _in_view(names: Sequence[str], effect: Effect) -> list[Group]:
     single = dict(zip(names, effect([(name,) for name in names]), strict=True))
-    couples = list(combinations(names, 2))
+    couples: list[Group] = list(combinations(names, 2))
     together = zip(couples, effect(couples), strict=True)
     found = [group for group, lost in together if _is_backup(group, single, lost)]
     quiet = [name for name in names if single[name] < QUIET]
@@ -80,7 +80,7 @@ def cancelling(single: Mapping[str, float], effect: Effect) -> list[Group]:
     """Pairs, or one against several, whose members matter alone, with opposite signs, and hardly together."""
     for_it = [name for name, lost in single.items() if lost >= MARGIN]
     against = [name for name, lost in single.items() if lost <= -MARGIN]
-    couples = [(a, b) for a in for_it for b in against]
+    couples: list[Group] = [(a, b) for a in for_it for b in against]
     found = []
     for group, lost in zip(couples, effect(couples), strict=True):
         if abs(lost) <= min(abs(single[name]) for name in group) / 2:

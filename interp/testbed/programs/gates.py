@@ -123,9 +123,10 @@ def negative_head() -> Gate:
 
 def two_routes() -> Gate:
     """Half of the tokens are carried by one head, half by another: nothing stands in for anything."""
-    half = [ramp(SIZE, SIZE, lambda i, j, part=part: i == j and (i < N_TOKENS // 2) == part) for part in (True, False)]
+    low = ramp(SIZE, SIZE, lambda i, j: i == j and i < N_TOKENS // 2)
     movers = tuple(
-        Head(terms=(look_at_position(N_CTX, 1),), reads={"tok": own}, writes={"out": eye(SIZE)}) for own in half
+        Head(terms=(look_at_position(N_CTX, 1),), reads={"tok": own}, writes={"out": eye(SIZE)})
+        for own in (low, eye(SIZE) - low)
     )
     return Gate(program=_program("two_routes", (Layer(heads=movers),), lambda t: t[1]))
 
