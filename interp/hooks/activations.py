@@ -16,6 +16,7 @@ from interp.models.handle import check_inside
 from interp.models.running import run
 from interp.models.site_tensors import Change, Look, Spot, check_indices, n_heads_at, resolve_positions
 from interp.models.sites import DIMS, GLOBAL_SITES, SCORE_SITES, check_site
+from interp.models.state import is_plain
 
 if TYPE_CHECKING:
     import xarray
@@ -120,8 +121,9 @@ def capture(
     at, read_at = resolve_positions(positions, tokens, mask), resolve_positions(logits_at, tokens, mask)
     picks = {site: _pick(model, site, heads, at) for site in wanted}
     changes = _changes(model, interventions, tokens, mask)
+    edited = any(site in ("resid_pre", "resid_post") for site, _ in changes)
     buffers = _Buffers(
-        rows=_rows([site for site in wanted if site != "logits"], chosen, changes),
+        rows=_rows([site for site in wanted if site != "logits"], chosen, apart=edited or not is_plain(model)),
         dtype=None if dtype is None else torch_dtype(dtype),
         device=device,
     )
@@ -172,15 +174,15 @@ def _layers_of(site: str, layers: list[int]) -> list[int]:
     return [0] if site in GLOBAL_SITES else layers
 
 
-def _rows(sites: Sequence[str], layers: list[int], changes: Mapping[Spot, Any]) -> dict[Spot, tuple[str, int, int]]:
+def _rows(sites: Sequence[str], layers: list[int], *, apart: bool) -> dict[Spot, tuple[str, int, int]]:
     """For each spot to look at: the buffer it is kept in, its row there and how many rows the buffer has.
 
-    The residual stream after a block is the one before the next: asked for both at neighbouring layers, it is kept once.
+    The residual stream after a block is the one before the next: asked for both at neighbouring layers, it is kept once;
+    unless somebody may change it between the two (`apart`).
     """
     rows: dict[Spot, tuple[str, int, int]] = {}
     n = len(layers)
-    edited = any(site in ("resid_pre", "resid_post") for site, _ in changes)
-    once = {"resid_pre", "resid_post"} <= set(sites) and not edited and layers == list(range(layers[0], layers[0] + n))
+    once = not apart and {"resid_pre", "resid_post"} <= set(sites) and layers == list(range(layers[0], layers[0] + n))
     for site in sites:
         here = _layers_of(site, layers)
         for row, layer in enumerate(here):
@@ -201,6 +203,7 @@ class _Buffers:
     dtype: torch.dtype | None
     device: str | torch.device | None
     filled: dict[str, Tensor] = field(default_factory=dict)
+    kept: set[Spot] = field(default_factory=set)
 
     def keep(self, spot: Spot, pick: Callable[[Tensor], Tensor], seen: Tensor) -> None:
         name, row, n_rows = self.rows[spot]
@@ -212,11 +215,15 @@ class _Buffers:
         if part.shape != buffer.shape[1:]:
             raise InputError(f"{spot[0]} has other sizes in layer {spot[1]} than before; capture its layers one by one")
         buffer[row] = part
+        self.kept.add(spot)
 
     def cast(self, tensor: Tensor) -> Tensor:
         return tensor.to(dtype=self.dtype, device=self.device)
 
     def values(self, sites: Sequence[str]) -> dict[str, Tensor]:
+        """Raises InputError for a row that nothing filled: what it holds is no activation."""
+        for site, layer in self.rows.keys() - self.kept:
+            raise InputError(f"nothing was seen of {site} in layer {layer}: a part of the module runs it out of sight")
         found = dict(self.filled)
         stream = found.pop("stream", None)
         if stream is not None:

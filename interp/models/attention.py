@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from interp.errors import InputError
 from interp.models.shadowing import shadowing
-from interp.models.site_tensors import blocks, mapped
+from interp.models.site_tensors import mapped, part_of
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -95,7 +95,7 @@ def edited_attention(model: Model, scores: Mapping[int, Edit], patterns: Mapping
 
 def attention_module(model: Model, layer: int) -> nn.Module:
     """The module that computes the attention of `layer`."""
-    return blocks(model)[layer].get_submodule(mapped(model).attn)
+    return part_of(model, mapped(model).attn, layer)
 
 
 @contextmanager

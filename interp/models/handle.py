@@ -12,6 +12,7 @@ import torch
 
 from interp.errors import InputError, nearest
 from interp.models import native
+from interp.models.state import state_of
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
     from interp.models.sites import Sites
+    from interp.models.state import State
     from interp.types import CheckpointRef
 
 
@@ -32,7 +34,8 @@ class Model:
     sites: the architecture's map, None where there is none (then the bridge serves).
     opaque: a module of one's own: there is no bridge either, and only logits and weights can be asked for.
 
-    Weights may change in place; if sub-modules are exchanged for others, wrap the module anew.
+    Weights may change in place, and sub-modules be exchanged, hooked or wrapped: what was proved of the module before counts
+    no longer then (`interp.models.state`).
     """
 
     module: nn.Module
@@ -41,10 +44,9 @@ class Model:
     ref: CheckpointRef | None = None
     sites: Sites | None
     opaque: bool = False
-    _bridge: tuple[int, TransformerBridge] | None = field(default=None, repr=False)
-    _parameters: dict[str, Tensor] | None = field(default=None, repr=False)
+    _bridge: tuple[Any, TransformerBridge] | None = field(default=None, repr=False)
+    _state: State | None = field(default=None, repr=False)
     _first: Tensor | None = field(default=None, repr=False)
-    _parts: list[Any] | None = field(default=None, repr=False)
     _proved: dict[str, bool] = field(default_factory=dict, repr=False)
 
     def __call__(
@@ -75,6 +77,11 @@ class Model:
         inputs: dict[str, Tensor | bool] = {"input_ids": tokens.to(self.device)}
         if not self.is_native:
             inputs["use_cache"] = False
+            if getattr(getattr(self.module, "config", None), "return_dict", True) is False:
+                raise InputError(
+                    f"the configuration of this {self.config['architecture']} says return_dict=False, and its own parts then"
+                    " hand on tuples without names: set module.config.return_dict = True"
+                )
         if mask is None:
             return inputs
         keep = mask.to(self.device).bool()
@@ -108,23 +115,29 @@ class Model:
     def swap(self, state_dict: Mapping[str, Tensor], *, ref: CheckpointRef | None = None) -> None:
         """Copy other weights into the module's own tensors, in place; a cached bridge is discarded.
 
-        A tied tensor may appear under one of its names only.
+        A tied tensor may appear under one of its names only; under several, with one value.
 
         Raises:
-            InputError: a name or shape that the module does not have, or a tensor that is missing; nothing is copied then.
+            InputError: a name, shape or kind of number that the module does not have, a tensor that is missing, two values for
+                a tensor that the module has once; nothing is copied then.
         """
-        own = self._own_tensors()
+        own, shared = self._own_tensors()
         targets, sources = [], []
         for name, value in state_dict.items():
             target = own.get(name)
             if target is None:
                 raise InputError(f"these weights have {name!r}, which the model has not{nearest(name, own)}")
-            if target.shape != value.shape:
-                raise InputError(
-                    f"{name} is {tuple(target.shape)} in the model and {tuple(value.shape)} in these weights"
-                )
+            if target.shape != value.shape or target.is_floating_point() != value.is_floating_point() or target.is_meta:
+                raise _misfit(name, target, value)
             targets.append(target.detach())
             sources.append(value)
+        for names in shared:
+            first, *others = [name for name in names if name in state_dict] or [""]
+            for other in others:
+                if not torch.equal(state_dict[first], state_dict[other]):
+                    raise InputError(
+                        f"these weights have two values for {first} and {other}, which the model ties to one"
+                    )
         if len(sources) < len(own):
             covered = {tensor.data_ptr() for tensor in targets}
             missing = [name for name in own if name not in state_dict and own[name].data_ptr() not in covered]
@@ -133,19 +146,25 @@ class Model:
         torch._foreach_copy_(targets, sources)
         self._bridge, self.ref = None, ref
 
-    def _own_tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the state dict by name. Kept while it is all parameters: these stay the same objects when the
-        module is moved or cast; buffers do not."""
-        kept = self._parameters
-        if kept is None or next(self.module.parameters()) is not next(iter(kept.values())):
-            kept = dict(self.module.state_dict(keep_vars=True))
-            self._parameters = kept if all(isinstance(t, torch.nn.Parameter) for t in kept.values()) else None
-        return kept
+    def _own_tensors(self) -> tuple[dict[str, Tensor], list[list[str]]]:
+        """Every tensor of the state dict by name, and the names that share one. Kept while it is all parameters: these stay the
+        same objects when the module is moved or cast; buffers do not."""
+        kept = state_of(self).proofs.get("tensors")
+        if kept is not None:
+            return kept
+        own = dict(self.module.state_dict(keep_vars=True))
+        by_memory: dict[int, list[str]] = {}
+        for name, tensor in own.items():
+            by_memory.setdefault(tensor.data_ptr() if tensor.numel() else -len(by_memory) - 1, []).append(name)
+        found = own, [names for names in by_memory.values() if len(names) > 1]
+        if all(isinstance(tensor, torch.nn.Parameter) for tensor in own.values()):
+            state_of(self).proofs["tensors"] = found
+        return found
 
     @property
     def bridge(self) -> TransformerBridge:
         """TransformerLens' view of a copy of the module, in eval mode; made on first use, and anew once weights have changed."""
-        version = sum(parameter._version for parameter in self.module.parameters())
+        version = state_of(self), sum(parameter._version for parameter in self.module.parameters())
         if self._bridge is None or self._bridge[0] != version:
             from interp.models.bridge import build_bridge
 
@@ -210,17 +229,31 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        return self._first_parameter().device
+        """Where tokens are sent to.
+
+        Raises:
+            InputError: a module without memory for its weights.
+        """
+        if self._first is None:  # it stays the same object when the module is moved or cast
+            self._first = next(self.module.parameters())
+        if not self._first.is_meta:
+            return self._first.device
+        # accelerate keeps what it off-loads on the meta device, and brings it to this one for each pass
+        fetched = (getattr(getattr(part, "_hf_hook", None), "execution_device", None) for part in self.module.modules())
+        device = next((device for device in fetched if device is not None), None)
+        if device is None:
+            raise InputError(
+                f"the parameters of this {self.config['architecture']} are on the meta device: its weights were never loaded"
+            )
+        return torch.device(device)
 
     @property
     def dtype(self) -> torch.dtype:
-        return self._first_parameter().dtype
-
-    def _first_parameter(self) -> Tensor:
-        """It stays the same object when the module is moved or cast."""
-        if self._first is None:
-            self._first = next(self.module.parameters())
-        return self._first
+        """Of the activations: that of the first parameter which is a floating-point number (quantised ones are not)."""
+        if self._first is not None and self._first.is_floating_point():
+            return self._first.dtype
+        weights = (weight.dtype for weight in self.module.parameters() if weight.is_floating_point())
+        return next(weights, torch.get_default_dtype())
 
     def _found(self, name: str) -> Any:
         """As the configuration says, else the module itself, else None."""
@@ -237,6 +270,16 @@ class Model:
             check_inside(self, names[0])
             raise InputError(f"the configuration of {self.config['architecture']} has none of {', '.join(names)}")
         return int(default())
+
+
+def _misfit(name: str, target: Tensor, value: Tensor) -> InputError:
+    if target.is_meta:
+        return InputError(
+            f"{name} is on the meta device in the model (off-loaded, or never loaded): nothing can be copied there"
+        )
+    if target.shape != value.shape:
+        return InputError(f"{name} is {tuple(target.shape)} in the model and {tuple(value.shape)} in these weights")
+    return InputError(f"{name} is {target.dtype} in the model and {value.dtype} in these weights")
 
 
 def check_inside(model: Model, what: str) -> None:

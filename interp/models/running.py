@@ -6,16 +6,18 @@ Where a pass is only wanted for what it keeps, it stops as soon as the last of i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interp.models.attention import Edit, edited_attention
+from interp.models.attention import Edit, attention_module, edited_attention
 from interp.models.by_bridge import run_bridge
 from interp.models.experts import edit_experts
 from interp.models.shadowing import Put, evaluating, on_input, on_output, shadowing
-from interp.models.site_tensors import Change, Look, Spot, View, as_it_is, blocks, mapped, place
-from interp.models.sites import EXPERT_SITES, SCORE_SITES
+from interp.models.site_tensors import Change, Look, Place, Spot, View, as_it_is, blocks, mapped, part_of, place
+from interp.models.sites import EXPERT_SITES, GLOBAL_SITES, SCORE_SITES
+from interp.models.state import agree, proved, refusal, state_of, uncompiled
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -46,46 +48,137 @@ def run(
     if model.opaque:
         with evaluating(model.module):
             everywhere = model(tokens, mask)
-        return everywhere if logits_at is None else everywhere[_rows(model, logits_at), logits_at.to(model.device)]
+        return everywhere if logits_at is None else everywhere[_at(model, logits_at)]
     if model.sites is None:
         return run_bridge(model, tokens, mask, changes=changes or {}, looks=looks or {}, logits_at=logits_at)
-    inputs, seen = model.inputs(tokens, mask), looks or {}
-    with evaluating(model.module), shadowing() as put:
-        shape = tokens.shape
-        scores, patterns = _reach(model, put, changes or {}, seen if logits else _stop_after_the_last(seen), shape)
-        if logits_at is not None:
-            rows, at = _rows(model, logits_at), logits_at.to(model.device)
-            on_input(put, model.module.get_submodule(mapped(model).unembed), lambda stream: stream[rows, at])
+    changes, looks = changes or {}, looks or {}
+    if changes or looks:
+        _prove(model, tokens, mask, changes, looks)
+    return _pass(model, tokens, mask, changes, looks, logits_at, logits=logits)
+
+
+def _pass(
+    model: Model,
+    tokens: Tensor,
+    mask: Tensor | None,
+    changes: Mapping[Spot, Sequence[Change]],
+    looks: Mapping[Spot, Look],
+    logits_at: Tensor | None = None,
+    *,
+    logits: bool = True,
+) -> Tensor | None:
+    state, inputs = state_of(model), model.inputs(tokens, mask)
+    calls: dict[Spot, int] = dict.fromkeys((*changes, *looks), 0)
+    # somebody's hook on the unembedding or on the whole may count positions: then all of them are unembedded
+    early = logits_at is not None and state.is_plain
+    at = (
+        None
+        if logits_at is None
+        else (torch.arange(len(logits_at), device=model.device)[:, None], logits_at.to(model.device))
+    )
+    with evaluating(model.module), uncompiled(state), shadowing() as put:
+        scores, patterns = _reach(
+            model, put, changes, looks if logits else _stop_after_the_last(looks), calls, tokens.shape
+        )
+        if early:
+            on_input(put, part_of(model, mapped(model).unembed), lambda stream: stream[at])
         with edited_attention(model, scores, patterns):
             try:
                 output = model.module(**inputs)
             except _Done:
-                return None
-    return output if isinstance(output, torch.Tensor) else output.logits
+                output = None
+    _check_calls(model, calls, looks, stopped=output is None)
+    if output is None:
+        return None
+    found = output if isinstance(output, torch.Tensor) else output.logits
+    return found if at is None or early else found[at]
 
 
-def _rows(model: Model, logits_at: Int[Tensor, "prompt chosen"]) -> Int[Tensor, "prompt 1"]:
-    return torch.arange(len(logits_at), device=model.device)[:, None]
+def _check_calls(model: Model, calls: Mapping[Spot, int], looks: Mapping[Spot, Look], *, stopped: bool = False) -> None:
+    """Each change and look was called once: a part that is passed by, or through twice, has no one activation.
+
+    stopped: the pass ended with the last look; changes in its layer and behind it matter no more.
+    """
+    last = max((layer for _, layer in looks), default=0)
+    for (site, layer), n in calls.items():
+        if n != 1 and not (stopped and n == 0 and (site, layer) not in looks and layer >= last):
+            times = "never passes" if n == 0 else f"passes {n} times through"
+            raise refusal(
+                model, f"a forward pass {times} {site} of layer {layer}, so it cannot be seen or changed there"
+            )
+
+
+def _prove(
+    model: Model, tokens: Tensor, mask: Tensor | None, changes: Mapping[Spot, Any], looks: Mapping[Spot, Any]
+) -> None:
+    """What a pass with these changes and looks relies on, tried where it has not been.
+
+    Raises:
+        InputError: layers that share a part; attention of somebody's own; a residual stream out of reach.
+    """
+    for site in {site for site, _ in (*changes, *looks)} - set(GLOBAL_SITES):
+        if not proved(model, ("own", site), partial(_each_its_own, model, site), whatever_hooks=True):
+            raise refusal(model, f"two layers share the sub-module that {site} is read from, or lack it")
+    layers = sorted({layer for site, layer in (*changes, *looks) if site in SCORE_SITES})
+    attends = partial(_attends, model, tokens, mask, layers)
+    if layers and not proved(model, ("attention", *layers), attends, whatever_hooks=True):
+        raise refusal(model, "attention whose scores are in reach gives other logits than the module's own")
+    for layer in [layer for site, layer in changes if site == "resid_mid"]:
+        claim = ("resid_mid", layer)
+        if not proved(model, claim, partial(_is_stream, model, tokens, mask, layer)):
+            raise refusal(model, f"what enters the MLP's norm in layer {layer} is not the residual stream itself")
+
+
+def _each_its_own(model: Model, site: str) -> bool:
+    parts = blocks(model)
+    if site in SCORE_SITES:
+        return len({id(attention_module(model, layer)) for layer in range(model.n_layers)}) == model.n_layers
+    return len({id(place(model, site, layer, parts).module) for layer in range(model.n_layers)}) == model.n_layers
+
+
+def _attends(model: Model, tokens: Tensor, mask: Tensor | None, layers: Sequence[int]) -> bool:
+    """Attention with its scores in reach gives the module's own logits."""
+    real = (torch.ones_like(tokens) if mask is None else mask).bool().to(model.device)
+    with torch.no_grad(), evaluating(model.module), uncompiled(state_of(model)):
+        want = model(tokens, mask)[real]
+        with edited_attention(model, dict.fromkeys(layers, as_it_is), {}):
+            return agree(model(tokens, mask)[real], want)
+
+
+def _is_stream(model: Model, tokens: Tensor, mask: Tensor | None, layer: int) -> bool:
+    """A change of `resid_mid` is a change of what the block hands on."""
+    kept: dict[str, Tensor] = {}
+    sites = ("resid_mid", "mlp_out", "resid_post")
+    looks = {(site, layer): partial(lambda site, x: kept.update({site: x.clone()}), site) for site in sites}
+    with torch.no_grad():
+        _pass(model, tokens, mask, {("resid_mid", layer): [lambda x: x.add_(1.0)]}, looks, logits=False)
+    return agree(kept["resid_mid"] + kept["mlp_out"], kept["resid_post"])
 
 
 def _reach(
-    model: Model, put: Put, changes: Mapping[Spot, Sequence[Change]], looks: Mapping[Spot, Look], shape: torch.Size
+    model: Model,
+    put: Put,
+    changes: Mapping[Spot, Sequence[Change]],
+    looks: Mapping[Spot, Look],
+    calls: dict[Spot, int],
+    shape: torch.Size,
 ) -> tuple[dict[int, Edit], dict[int, Edit]]:
-    """Puts the changes and looks in the module's way; those of attention scores and of patterns are given back by layer."""
+    """Puts the changes and looks in the module's way; those of attention scores and of patterns are given back by layer.
+    calls: how often each was called, by spot."""
     parts = blocks(model)
     scores: dict[str, dict[int, Edit]] = {site: {} for site in SCORE_SITES}
     experts: dict[int, dict[str, tuple[Edit, bool]]] = {}
-    for site, layer in {**changes, **looks}:
-        changed, look = changes.get((site, layer), ()), looks.get((site, layer))
+    for spot in calls:
+        (site, layer), changed, look = spot, changes.get(spot, ()), looks.get(spot)
         if site in SCORE_SITES:
-            scores[site][layer] = _edit(changed, look)
+            scores[site][layer] = _counted(spot, calls, _edit(changed, look))
         elif site in EXPERT_SITES:
-            experts.setdefault(layer, {})[site] = _edit(changed, look), bool(changed)
+            experts.setdefault(layer, {})[site] = _counted(spot, calls, _edit(changed, look)), bool(changed)
         else:
             where = place(model, site, layer, parts)
             view = _unflattened(where.view, shape) if where.flat else where.view
             edit = _edit(changed, look, view, in_place=where.in_place, scale=where.scale)
-            (on_input if where.is_input else on_output)(put, where.module, edit)
+            (on_input if where.is_input else on_output)(put, where.module, _counted(spot, calls, edit))
     for layer, edits in experts.items():
         edit_experts(model, put, layer, edits, shape)
     return scores["attn_scores"], scores["pattern"]
@@ -106,6 +199,14 @@ def _stop_after_the_last(looks: Mapping[Spot, Look]) -> dict[Spot, Look]:
         return last_stops
 
     return {spot: counted(look) for spot, look in looks.items()}
+
+
+def _counted(spot: Spot, calls: dict[Spot, int], edit: Edit) -> Edit:
+    def counted(raw: Tensor) -> Tensor:
+        calls[spot] += 1
+        return edit(raw)
+
+    return counted
 
 
 def _unflattened(view: View, shape: torch.Size) -> View:

@@ -55,11 +55,14 @@ def shadowing() -> Iterator[Put]:
 
 
 def on_input(put: Put, module: nn.Module, edit: Callable[[Any], Any]) -> None:
-    """`edit` sees, and returns, what the module's forward gets first, after anybody's hooks."""
+    """`edit` sees, and returns, what the module's forward gets first (by name or not), after anybody's hooks."""
     forward = module.forward
 
-    def edited(first: Any, *args: Any, **kwargs: Any) -> Any:
-        return forward(edit(first), *args, **kwargs)
+    def edited(*args: Any, **kwargs: Any) -> Any:
+        if args:
+            return forward(edit(args[0]), *args[1:], **kwargs)
+        first, *others = kwargs.items()
+        return forward(**{first[0]: edit(first[1])}, **dict(others))
 
     put(module, "forward", edited)
 

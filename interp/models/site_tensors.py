@@ -11,6 +11,7 @@ import torch
 
 from interp.errors import InputError
 from interp.models.sites import GLOBAL_SITES, HEAD_SITES, NEURON_SITES, SCORE_SITES, Sites, check_site
+from interp.models.state import refusal
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
@@ -50,7 +51,26 @@ class Place:
 
 def blocks(model: Model) -> list[nn.Module]:
     """The model's blocks, first layer first."""
-    return list(cast(Any, model.module.get_submodule(mapped(model).blocks)))
+    found = list(cast(Any, part_of(model, mapped(model).blocks)))
+    if len(found) < model.n_layers:
+        raise InputError(
+            f"this {model.config['architecture']} has {len(found)} blocks, its configuration says {model.n_layers}"
+        )
+    return found
+
+
+def part_of(model: Model, path: str, layer: int | None = None, parts: Sequence[nn.Module] | None = None) -> nn.Module:
+    """The sub-module at a path of the map, of a block where a layer is given. parts: the model's blocks, if they are known.
+
+    Raises:
+        InputError: the module has nothing there: a wrapped or exchanged part.
+    """
+    owner = model.module if layer is None else (blocks(model) if parts is None else parts)[layer]
+    try:
+        return owner.get_submodule(path)
+    except AttributeError as error:
+        where = "" if layer is None else f"{mapped(model).blocks}.{layer}."
+        raise refusal(model, f"there is no sub-module {where}{path}") from error
 
 
 def mapped(model: Model) -> Sites:
@@ -69,13 +89,13 @@ def place(model: Model, site: str, layer: int, parts: Sequence[nn.Module] | None
     if site in GLOBAL_SITES:
         path = {"embed": sites.embed, "ln_final": sites.ln_final, "logits": sites.unembed}[site]
         scale = {"embed": sites.embed_scale, "logits": sites.logit_scale}.get(site, 1.0)
-        return Place(model.module.get_submodule(path), False, scale=scale)
+        return Place(part_of(model, path), False, scale=scale)
     block = (blocks(model) if parts is None else parts)[layer]
 
     def at(path: str | None, is_input: bool, view: View = as_it_is, in_place: bool = False) -> Place:
         scale = sites.resid_scale if site in ("attn_out", "mlp_out") else 1.0
         flat = sites.flat_mlp and site in ("resid_mid", "mlp_out", *NEURON_SITES)
-        return Place(block.get_submodule(cast(str, path)), is_input, view, in_place, scale, flat)
+        return Place(part_of(model, cast(str, path), layer, parts), is_input, view, in_place, scale, flat)
 
     match site:
         case "resid_pre":

@@ -1,6 +1,7 @@
 """A model's weights by role, per head, whatever the architecture's own layout; all multiply from the right: x @ W + b.
 
-They are views of the module's own tensors: read them, and clone before writing. Biases that do not exist are None.
+They are views of the module's own tensors wherever these say what it computes (see `linear`): read them, and clone before
+writing. Biases that do not exist are None.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from interp.models.site_tensors import blocks, mapped, qkv_view
+from interp.models.shadowing import evaluating
+from interp.models.site_tensors import mapped, part_of, qkv_view
 from interp.models.sites import check_site
+from interp.models.state import agree, is_bare, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,17 +36,48 @@ def bias(module: nn.Module) -> Float[Tensor, "d_out"] | None:
     return cast("Tensor | None", getattr(module, "bias", None))
 
 
-def _part(model: Model, layer: int, path: str) -> nn.Module:
-    return blocks(model)[layer].get_submodule(path)
+def linear(
+    model: Model, path: str, layer: int | None = None, *, d_in: int | None = None
+) -> tuple[Float[Tensor, "d_in d_out"], Float[Tensor, "d_out"] | None]:
+    """Weight and bias of the projection at a path of the map, as it is now.
+
+    Of torch's Linear and transformers' Conv1D these are the module's own tensors. Any other (an adapter, quantised or off-loaded
+    weights, a hook) is asked what it makes of the unit vectors: they are exact for every module that is linear.
+
+    d_in: its width (None: d_model).
+
+    Raises:
+        InputError: it is not linear.
+    """
+    module = part_of(model, path, layer)
+    if is_bare(module) and type(module).__name__ in ("Linear", "Conv1D") and not cast("Tensor", module.weight).is_meta:
+        return matrix(module), bias(module)
+    n = model.d_model if d_in is None else d_in
+    where = path if layer is None else f"{mapped(model).blocks}.{layer}.{path}"
+    try:
+        with torch.no_grad(), evaluating(module):
+            probe = torch.linspace(-1, 1, 2 * n, dtype=model.dtype, device=model.device).sin().view(2, n)
+            rows = torch.cat([probe.new_zeros(1, n), torch.eye(n, dtype=probe.dtype, device=probe.device), probe])
+            found = _first(module(rows[None]))[0]
+    except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise refusal(model, f"{where} does not take single vectors, so its weight cannot be told") from error
+    constant, images = found[0], found[1 : n + 1] - found[0]
+    if not agree(probe @ images + constant, found[n + 1 :]):
+        raise refusal(model, f"{where} is not linear, so there is no weight that says what it computes")
+    return images, constant
+
+
+def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
 
 
 def _projection(model: Model, site: str, layer: int) -> Float[Tensor, "head d_model d_head"]:
-    module = _part(model, layer, getattr(mapped(model), site))
-    return qkv_view(model, site)(matrix(module)).movedim(1, 0)
+    weight, _ = linear(model, getattr(mapped(model), site), layer)
+    return qkv_view(model, site)(weight).movedim(1, 0)
 
 
 def _projection_bias(model: Model, site: str, layer: int) -> Float[Tensor, "head d_head"] | None:
-    values = bias(_part(model, layer, getattr(mapped(model), site)))
+    _, values = linear(model, getattr(mapped(model), site), layer)
     return None if values is None else qkv_view(model, site)(values)
 
 
@@ -76,16 +110,17 @@ def b_V(model: Model, layer: int) -> Float[Tensor, "kv_head d_head"] | None:
 
 def W_O(model: Model, layer: int) -> Float[Tensor, "head d_head d_model"]:
     """What writes z to the residual stream (before a norm on the way out, where the architecture has one)."""
-    return matrix(_part(model, layer, mapped(model).o)).unflatten(0, (model.n_heads, -1))
+    weight, _ = linear(model, mapped(model).o, layer, d_in=model.n_heads * model.d_head)
+    return weight.unflatten(0, (model.n_heads, -1))
 
 
 def b_O(model: Model, layer: int) -> Float[Tensor, "d_model"] | None:
-    return bias(_part(model, layer, mapped(model).o))
+    return linear(model, mapped(model).o, layer, d_in=model.n_heads * model.d_head)[1]
 
 
-def _mlp(model: Model, layer: int, path: str | None) -> nn.Module:
+def _mlp(model: Model, layer: int, path: str | None, d_in: int | None = None) -> tuple[Tensor, Tensor | None]:
     check_site("mlp_post", model.sites)
-    return _part(model, layer, cast(str, path))
+    return linear(model, cast(str, path), layer, d_in=d_in)
 
 
 def _of_gate(model: Model, values: Tensor) -> Tensor:
@@ -95,11 +130,11 @@ def _of_gate(model: Model, values: Tensor) -> Tensor:
 
 def W_in(model: Model, layer: int) -> Float[Tensor, "d_model neuron"]:
     """Into the neurons; of a gated MLP the gate's weight, which its non-linearity sees."""
-    return _of_gate(model, matrix(_mlp(model, layer, mapped(model).mlp_in)))
+    return _of_gate(model, _mlp(model, layer, mapped(model).mlp_in)[0])
 
 
 def b_in(model: Model, layer: int) -> Float[Tensor, "neuron"] | None:
-    values = bias(_mlp(model, layer, mapped(model).mlp_in))
+    values = _mlp(model, layer, mapped(model).mlp_in)[1]
     return None if values is None else _of_gate(model, values)
 
 
@@ -107,37 +142,51 @@ def W_up(model: Model, layer: int) -> Float[Tensor, "d_model neuron"] | None:
     """The linear branch of a gated MLP, None without a gate."""
     path = mapped(model).mlp_up
     if mapped(model).fused_gate:
-        return matrix(_mlp(model, layer, mapped(model).mlp_in)).chunk(2, dim=-1)[1]
-    return None if path is None else matrix(_mlp(model, layer, path))
+        return _mlp(model, layer, mapped(model).mlp_in)[0].chunk(2, dim=-1)[1]
+    return None if path is None else _mlp(model, layer, path)[0]
+
+
+def _out(model: Model, layer: int) -> tuple[Tensor, Tensor | None]:
+    check_site("mlp_post", model.sites)
+    final = part_of(model, cast(str, mapped(model).mlp_final), layer)
+    d_in = getattr(final, "in_features", None) or W_in(model, layer).shape[1]
+    return _mlp(model, layer, mapped(model).mlp_final, d_in)
 
 
 def W_out(model: Model, layer: int) -> Float[Tensor, "neuron d_model"]:
     """From the neurons to the residual stream (before a norm on the way out, where the architecture has one)."""
-    return matrix(_mlp(model, layer, mapped(model).mlp_final))
+    return _out(model, layer)[0]
 
 
 def b_out(model: Model, layer: int) -> Float[Tensor, "d_model"] | None:
-    return bias(_mlp(model, layer, mapped(model).mlp_final))
+    return _out(model, layer)[1]
 
 
 def W_E(model: Model) -> Float[Tensor, "vocab d_model"]:
     """The token embedding's table; Gemma multiplies what it looks up by the square root of d_model."""
-    return cast("Tensor", model.module.get_submodule(mapped(model).embed).weight)
+    return _table(model, mapped(model).embed)
 
 
 def W_pos(model: Model) -> Float[Tensor, "pos d_model"] | None:
     """Learned position embeddings, None where there are none."""
     path = mapped(model).pos_embed
-    return None if path is None else cast("Tensor", model.module.get_submodule(path).weight)
+    return None if path is None else _table(model, path)
+
+
+def _table(model: Model, path: str) -> Tensor:
+    module = part_of(model, path)
+    if not is_bare(module) or cast("Tensor", module.weight).is_meta:
+        raise refusal(model, f"{path} is not a table of vectors alone")
+    return cast("Tensor", module.weight)
 
 
 def W_U(model: Model) -> Float[Tensor, "d_model vocab"]:
     """The unembedding."""
-    return matrix(model.module.get_submodule(mapped(model).unembed))
+    return linear(model, mapped(model).unembed)[0]
 
 
 def b_U(model: Model) -> Float[Tensor, "vocab"] | None:
-    return bias(model.module.get_submodule(mapped(model).unembed))
+    return linear(model, mapped(model).unembed)[1]
 
 
 def norm(model: Model, name: str, layer: int | None = None) -> Callable[[Tensor], Tensor]:
@@ -146,11 +195,11 @@ def norm(model: Model, name: str, layer: int | None = None) -> Callable[[Tensor]
     On the way out (`ln1_post`, `ln2_post`) a factor of the residual stream counts as one.
     """
     if name == "ln_final":
-        return model.module.get_submodule(mapped(model).ln_final)
+        return part_of(model, mapped(model).ln_final)
     sites, path = mapped(model), getattr(mapped(model), name)
     if name.endswith("_post") and sites.resid_scale != 1.0:
         return _Scale(sites.resid_scale)
-    return torch.nn.Identity() if path is None or layer is None else _part(model, layer, path)
+    return torch.nn.Identity() if path is None or layer is None else part_of(model, path, layer)
 
 
 class _Scale(torch.nn.Module):
@@ -166,7 +215,7 @@ class _Scale(torch.nn.Module):
 
 def mlp(model: Model, layer: int) -> Callable[[Tensor], Tensor]:
     """The MLP of a layer (a mixture of experts as a whole), from what it reads behind `ln2` to what it puts out."""
-    parts = [_part(model, layer, path) for path in mapped(model).mlp_chain]
+    parts = [part_of(model, path, layer) for path in mapped(model).mlp_chain]
 
     def through(x: Tensor) -> Tensor:
         for part in parts:
@@ -179,7 +228,7 @@ def mlp(model: Model, layer: int) -> Callable[[Tensor], Tensor]:
 def logits(model: Model, stream: Float[Tensor, "... d_model"]) -> Float[Tensor, "... vocab"]:
     """What the model makes of the residual stream after the last block: final norm, unembedding, factor and cap."""
     sites = mapped(model)
-    return finished(sites, model.module.get_submodule(sites.unembed)(norm(model, "ln_final")(stream)))
+    return finished(sites, part_of(model, sites.unembed)(norm(model, "ln_final")(stream)))
 
 
 def finished(sites: Sites, unembedded: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch.nn.functional import gelu, linear
 from interp.models.attention import edited_attention, native_keep
 from interp.models.shadowing import shadowing
 from interp.models.site_tensors import blocks, mapped, qkv_view
+from interp.models.state import state_of
 from interp.models.weights import bias, finished, matrix, mlp, norm
 
 if TYPE_CHECKING:
@@ -152,10 +153,11 @@ def _signature(kind: type) -> inspect.Signature:
 
 
 def _parts(model: Model) -> list[Parts]:
-    """The parts of every block, found once a handle."""
-    if model._parts is None:
-        model._parts = [_taken(model, layer, block) for layer, block in enumerate(blocks(model))]
-    return model._parts
+    """The parts of every block, found once a state of the module."""
+    known = state_of(model).proofs
+    if "parts" not in known:
+        known["parts"] = [_taken(model, layer, block) for layer, block in enumerate(blocks(model))]
+    return known["parts"]
 
 
 def _taken(model: Model, layer: int, block: nn.Module) -> Parts:

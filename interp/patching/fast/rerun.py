@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,10 +20,11 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from interp.models.attention import attend
 from interp.models.shadowing import evaluating
+from interp.models.state import agree, is_plain, proved
 from interp.patching.fast.parts import Block, Net, at_positions, take_apart
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from interp.models import Model
 
@@ -177,22 +179,9 @@ def unembed(net: Net, x: Tensor) -> Tensor:
 
 
 def can_rerun(model: Model) -> bool:
-    """Whether this model, taken apart, computes what its own forward pass computes: tried once a handle on six tokens."""
-    if model.sites is None or any(_hooked(module) for module in model.module.modules()):
-        return False
-    if "rerun" not in model._proved:
-        try:
-            model._proved["rerun"] = _agrees(model)
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
-            model._proved["rerun"] = False
-    return model._proved["rerun"]
-
-
-def _hooked(module: nn.Module) -> bool:
-    """Somebody's hook on a part would not be called by all of our runs. (Those that transformers leaves behind once hidden
-    states or attentions were asked for only take notes.)"""
-    hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
-    return any(getattr(hook, "__module__", "") != "transformers.utils.output_capturing" for hook in hooks)
+    """Whether this model, taken apart, computes what its own forward pass computes: tried on six tokens once a state of a plain
+    module. Any other may do different things at other positions, or for whole batches: it is run as a whole."""
+    return model.sites is not None and is_plain(model) and proved(model, "rerun", partial(_agrees, model))
 
 
 def _agrees(model: Model) -> bool:
@@ -203,17 +192,13 @@ def _agrees(model: Model) -> bool:
     mask = torch.ones_like(tokens, dtype=torch.bool)
     mask[:, 0] = n < 3
     with torch.no_grad(), evaluating(model.module):
-        expected = model(tokens, mask)[:, -1:].float()
+        expected = model(tokens, mask)[:, -1:]
         net = take_apart(model, tokens, mask)
         x, tapes = net.embedded, []
         for layer in range(len(net.blocks)):
             x, tape = through(net, layer, x, 0)
             tapes.append(tape)
         read = torch.full((2, 1), n - 1, device=model.device)
-        whole = unembed(net, at_positions(x, read)).float()
-        part = finish(net, 0, net.embedded[:, n // 2 :], n // 2, tapes, read - n // 2).float()
-    scale = expected.abs().max().clamp(min=1e-6)
-    tolerance = 1e-4 if model.dtype in (torch.float32, torch.float64) else 5e-2
-    return bool(
-        (whole - expected).abs().max() <= tolerance * scale and (part - expected).abs().max() <= tolerance * scale
-    )
+        whole = unembed(net, at_positions(x, read))
+        part = finish(net, 0, net.embedded[:, n // 2 :], n // 2, tapes, read - n // 2)
+    return agree(whole, expected) and agree(part, expected)
