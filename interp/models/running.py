@@ -15,7 +15,7 @@ from interp.models.attention import Edit, attention_module, edited_attention
 from interp.models.by_bridge import run_bridge
 from interp.models.experts import edit_experts
 from interp.models.shadowing import Put, evaluating, on_input, on_output, shadowing
-from interp.models.site_tensors import Change, Look, Place, Spot, View, as_it_is, blocks, mapped, part_of, place
+from interp.models.site_tensors import Change, Look, Spot, View, as_it_is, blocks, mapped, part_of, place
 from interp.models.sites import EXPERT_SITES, GLOBAL_SITES, SCORE_SITES
 from interp.models.state import agree, proved, refusal, state_of, uncompiled
 
@@ -151,8 +151,12 @@ def _is_stream(model: Model, tokens: Tensor, mask: Tensor | None, layer: int) ->
     sites = ("resid_mid", "mlp_out", "resid_post")
     looks = {(site, layer): partial(lambda site, x: kept.update({site: x.clone()}), site) for site in sites}
     with torch.no_grad():
-        _pass(model, tokens, mask, {("resid_mid", layer): [lambda x: x.add_(1.0)]}, looks, logits=False)
+        _pass(model, tokens, mask, {("resid_mid", layer): [_raise]}, looks, logits=False)
     return agree(kept["resid_mid"] + kept["mlp_out"], kept["resid_post"])
+
+
+def _raise(x: Tensor) -> None:
+    x += 1.0
 
 
 def _reach(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from operator import is_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch.nn.modules import module as torch_module
@@ -21,9 +21,9 @@ from torch.nn.modules import module as torch_module
 from interp.errors import InputError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from collections.abc import Mapping
 
-    from interp.models.handle import Model
+    from torch import Tensor, nn
 
 _MAKERS = (  # whose classes compute what an architecture's map says; quantised, parametrised and adapter layers are elsewhere
     "torch.nn.modules.",
@@ -44,8 +44,8 @@ _TOLERANCE = {torch.float16: 5e-2, torch.bfloat16: 5e-2}
 class State:
     """parts: every sub-module, a shared one as often as it is reached. marks: what beside them decides what they compute.
 
-    is_plain: see above. only_hooks: plain but for hooks. compiled: the parts whose calls would go around anything put in their way. proofs: what was tried of
-    this state, by name. (parts and marks are held, so that nothing else can get their identity.)
+    is_plain: see above. only_hooks: plain but for hooks. compiled: the parts whose calls would go around anything put in their
+    way. proofs: what was tried of this state, by name. (Parts and marks are held, so that nothing else can get their identity.)
     """
 
     parts: list[nn.Module]
@@ -56,7 +56,17 @@ class State:
     proofs: dict[Any, Any] = field(default_factory=dict)
 
 
-def state_of(model: Model) -> State:
+class Holder(Protocol):
+    """What is needed of a handle here: the module, what it is called, and where its state is kept."""
+
+    module: nn.Module
+    config: Mapping[str, Any]
+    _state: State | None
+    _first: Tensor | None
+    _proved: dict[str, bool]
+
+
+def state_of(model: Holder) -> State:
     """The module's state; the same record as before while nothing was exchanged, hooked, overridden or compiled."""
     parts: list[nn.Module] = []
     compiled: list[nn.Module] = []
@@ -130,12 +140,12 @@ def is_bare(part: nn.Module) -> bool:
     return _is_known(kind, kind.forward) and "forward" not in own and not _hooks(part) and not _hooks_on_everything()
 
 
-def is_plain(model: Model) -> bool:
+def is_plain(model: Holder) -> bool:
     """Whether the module consists of its architecture's own parts alone."""
     return state_of(model).is_plain
 
 
-def proved(model: Model, claim: Any, attempt: Callable[[], bool], *, whatever_hooks: bool = False) -> bool:
+def proved(model: Holder, claim: Any, attempt: Callable[[], bool], *, whatever_hooks: bool = False) -> bool:
     """Whether `attempt` shows the claim; tried once a state of a plain module, each time of any other.
 
     whatever_hooks: hooks cannot touch the claim, so that a module with hooks is as good as a plain one.
@@ -167,7 +177,7 @@ def agree(got: Tensor, want: Tensor) -> bool:
     return bool(off <= tolerance * want.double().abs().max() + torch.finfo(torch.float32).tiny)
 
 
-def refusal(model: Model, what: str) -> InputError:
+def refusal(model: Holder, what: str) -> InputError:
     """The error for a number that would be off: what disagrees, and what of the module is not its architecture's own."""
     found = peculiarities(model)
     kind = model.config.get("architecture", type(model.module).__name__)
@@ -177,7 +187,7 @@ def refusal(model: Model, what: str) -> InputError:
     return InputError(f"{what}. Of this {kind} is not as its architecture has it: {shown}")
 
 
-def peculiarities(model: Model) -> list[str]:
+def peculiarities(model: Holder) -> list[str]:
     """What of the module is not its architecture's own, each with the sub-module's name."""
     found = ["a hook on every module"] if _hooks_on_everything() else []
     for name, part in model.module.named_modules():
