@@ -14,19 +14,19 @@ from scipy import optimize
 from interp.errors import InputError
 from interp.leads.alarms import peaks, score, stretches
 from interp.leads.baseline import at_risk
-from interp.leads.events import first_event, under_way
-from interp.leads.features import FEATURES, features, tick
+from interp.leads.features import FEATURES, features
 from interp.leads.forecast import format_forecast
 from interp.leads.horizon import auroc, average_precision
 from interp.leads.logistic import fit, fit_many, log_loss, sigmoid
 from interp.leads.nulls import exchange, log_exchanges, p_family, p_single
-from interp.leads.outlook import tempered
-from interp.leads.panel import Panel, Series, make_panel, past_budget
+from interp.leads.panel import Panel, Series, make_panel, past_budget, target_events, under_way
+from interp.leads.run_forecast import tempered
 from interp.leads.spec import Spec, read_spec
 from interp.leads.splits import folds
 from interp.leads.survival import censoring_survival, comparable
 from interp.leads.timing import leave_one_out_error, predict, radius
 from interp.table import read_table
+from interp.table.events import Event, target_rows, tick
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -283,15 +283,17 @@ def test_a_perfect_warning_covers_everything_at_its_lead() -> None:
     assert alarm.rule == "level above"
 
 
-def curve(step: np.ndarray, value: np.ndarray) -> pd.DataFrame:
-    return pd.DataFrame({"step": step, "value": value, "stderr": np.nan, "n": np.nan})
+def event_of(step: np.ndarray, value: np.ndarray, *, measure: str, **options: object) -> Event:
+    rows = {"run": "r", "task": "t", "measure": measure, "step": step, "value": value, "kind": "behaviour"}
+    goal = target_rows(read_table(pd.DataFrame(rows)), "t", measure)
+    return target_events(goal, Spec(**options))["r"]
 
 
 @pytest.mark.parametrize("centre", [300.0, 1000.0])
 def test_the_event_is_the_last_checkpoint_below_a_tenth_of_a_completed_rise(centre: float) -> None:
     step = np.unique(np.geomspace(10, 10_000, 60).round())
     share = sigmoid(4.394 * np.log10(step / centre) / 0.3)
-    up = first_event(curve(step, 0.1 + 0.8 * share), measure="accuracy", min_magnitude=0.2)
+    up = event_of(step, 0.1 + 0.8 * share, measure="accuracy", min_magnitude=0.2)
     expected = step[np.flatnonzero(share < 0.1)[-1]]
     assert abs(np.searchsorted(step, up.T) - np.searchsorted(step, expected)) <= 1
     assert up.T in step, "the checkpoint's own step, to the bit"
@@ -300,9 +302,9 @@ def test_the_event_is_the_last_checkpoint_below_a_tenth_of_a_completed_rise(cent
     assert (np.diff(far) >= 0).all()
     assert far[share < 0.005].max() == 0
     assert np.interp(0.1, share, far) == pytest.approx(1, abs=0.1)
-    down = first_event(curve(step, 0.9 - 0.8 * share), measure="accuracy", min_magnitude=0.2)
-    small = first_event(curve(step, 0.1 + 0.15 * share), measure="accuracy", min_magnitude=0.2)
-    cut = first_event(curve(step[share < 0.7], share[share < 0.7]), measure="accuracy", min_magnitude=0.2)
+    down = event_of(step, 0.9 - 0.8 * share, measure="accuracy", min_magnitude=0.2)
+    small = event_of(step, 0.1 + 0.15 * share, measure="accuracy", min_magnitude=0.2)
+    cut = event_of(step[share < 0.7], share[share < 0.7], measure="accuracy", min_magnitude=0.2)
     assert down.T == small.T == cut.T == np.inf
     assert (under_way(down, step) == 0).all()
 

@@ -199,13 +199,13 @@ def do_leads(args: argparse.Namespace) -> int:
     from interp.leads import forecast, format_board, format_forecast, rank_leads
 
     if args.forecast:
-        told = forecast(args.table, args.forecast, target=args.target)
+        told = forecast(args.table, args.forecast, target=args.target, direction=args.direction, spec=args.spec)
         if args.json:
             _print_json(told)
         else:
             print(format_forecast(told))
         return 0
-    board = rank_leads(args.table, target=args.target, spec=args.spec)
+    board = rank_leads(args.table, target=args.target, direction=args.direction, spec=args.spec)
     if args.json:
         _print_json(board.to_json())
     else:

@@ -154,6 +154,7 @@ def _parser() -> tuple[_Parser, list[str]]:
     leads = sub.add_parser("leads", help="which indicators moved first, and whether that would have warned us")
     leads.add_argument("table", help="run directory, CSV or Parquet")
     leads.add_argument("--target", help="the behaviour (default exact_match, else accuracy)")
+    leads.add_argument("--direction", choices=["up", "down"], help="whither the target improves (default: by its name)")
     leads.add_argument("--spec", help="analysis spec (YAML), hashed into the result")
     leads.add_argument("--forecast", metavar="RUN", help="forecast this run from the others")
 

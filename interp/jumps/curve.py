@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from interp.table.events import tick
+
 # Measures that live in [0, 1]; a change of .1 is a tenth of their range whatever a run happens to cover.
 UNIT_RANGE = ("exact_match", "accuracy", "acc_norm", "token_accuracy", "probability", "prob", "f1", "brier")
 LOG_SCALE = ("ppl", "perplexity", "word_perplexity", "byte_perplexity")
@@ -42,9 +44,7 @@ class Curve:
 
 def log_axis(steps: Float[ndarray, "point"]) -> Float[ndarray, "point"]:
     """log10(step), with steps <= 0 at half the first positive step; all at 0 where no step is positive."""
-    positive = steps[steps > 0]
-    first = positive.min() / 2 if len(positive) else 1.0
-    return np.log10(np.where(steps > 0, steps, first))
+    return np.log10(tick(steps))
 
 
 def make_curve(

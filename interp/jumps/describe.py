@@ -38,7 +38,7 @@ def describe(curve: Curve, verdict: Verdict, facts: Mapping[str, Any], *, models
 
     models: whether to compare models, which costs more than the verdict.
     """
-    common = {**facts, "n": len(curve), "scale": curve.scale, "range_decades": _range(curve)}
+    common = {**facts, "n": len(curve), "scale": curve.scale, "range_decades": _range(curve), "span": curve.span}
     for figure, shape in zip(
         ("breakthroughness", "linearity"), shapes(standardise(curve)[0].y, verdict.rho), strict=True
     ):

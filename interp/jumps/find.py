@@ -20,6 +20,7 @@ from interp.jumps.record import Jump
 from interp.jumps.verdict import Limits
 from interp.plugins import load
 from interp.table import CURVE, read_table
+from interp.table.events import LEAST_RISE
 
 Spans = Mapping[tuple[str, str], float]
 Pairs = Mapping[str, Sequence[str]]
@@ -29,7 +30,7 @@ def find_jumps(
     table: pd.DataFrame | str | Path,
     *,
     measures: Sequence[str] | None = None,
-    min_magnitude: float = 0.1,
+    min_magnitude: float = LEAST_RISE,
     max_width: float = 0.5,
     level: float = 0.05,
     over: str = "step",

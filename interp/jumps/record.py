@@ -26,7 +26,8 @@ class Jump:
         open (infinite where a straight line through the whole range is open). resolvable_decades: the grid's spacing at
         the rise; range_decades: what the checkpoints cover.
     value_before, value_after: the plateaus of the fitted curve, in the units of the measure; magnitude: their difference
-        (of their logarithms, in nats, where `scale` is "ln"). Of a spike: beside it and at its top.
+        (of their logarithms, in nats, where `scale` is "ln"). Of a spike: beside it and at its top. span: the range of
+        the measure on that scale, of which the least magnitude is a share.
     p_value: chance that serially dependent noise without a jump gives a fit as good, calibrated by simulation.
     q_value: false discovery rate (Benjamini-Hochberg) of "this curve changes" among the curves judged together.
     breakthroughness, linearity: BIG-bench's B and L; `_scaled` divides by n - 1 (a straight line gives 1);
@@ -59,6 +60,7 @@ class Jump:
     range_decades: float = _NAN
     left_censored: bool = False
     magnitude: float | None = None
+    span: float = _NAN
     value_before: float | None = None
     value_after: float | None = None
     scale: str = "linear"

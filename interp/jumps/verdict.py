@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from numpy import ndarray
 
+from interp.table.events import LEAST_RISE
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -19,7 +21,7 @@ class Limits:
         different sizes are not.
     """
 
-    min_magnitude: float = 0.1
+    min_magnitude: float = LEAST_RISE
     max_width: float = 0.5
     level: float = 0.05
     confirm: bool = True

@@ -6,6 +6,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from interp.table.events import tick
+
 FEATURES = ("level", "mean", "change", "deviation", "spread", "memory")
 
 
@@ -39,13 +41,6 @@ def features(
     out[..., 3] = _deviation(value, first)
     out[..., 4], out[..., 5] = _fluctuation(u, value, first)
     return out
-
-
-def tick(step: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    """Steps on a logarithmic axis: those ≤ 0 stand at half of the first positive one (1 where there is none)."""
-    step = np.asarray(step, float)
-    positive = step[step > 0]
-    return np.where(step > 0, step, positive.min() / 2 if positive.size else 1.0)
 
 
 def _recent(step: np.ndarray, least: int = 3) -> np.ndarray:

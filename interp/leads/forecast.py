@@ -13,9 +13,9 @@ import pandas as pd
 from interp.errors import InputError, unknown
 from interp.leads.baseline import standardised
 from interp.leads.board import cell, in_columns, name_of, plain
-from interp.leads.outlook import Chance, When, chance, when
 from interp.leads.panel import Panel, past_budget
 from interp.leads.rank import make_panels
+from interp.leads.run_forecast import Chance, When, chance, when
 from interp.leads.spec import Spec, read_spec
 from interp.leads.splits import folds
 from interp.table import read_table
@@ -29,6 +29,7 @@ def forecast(
     *,
     task: str | None = None,
     target: str | None = None,
+    direction: str | None = None,
     spec: Spec | Mapping[str, Any] | str | Path | None = None,
 ) -> dict[str, Any]:
     """Will `run` jump within the next factor h of steps, by its budget, and when? Learned from the others.
@@ -38,13 +39,14 @@ def forecast(
     the run (`points`, for a fan chart), and `calibration`: the same forecasts of the other runs, each held out. Null
     where the runs cannot tell; `reason` says why. A run that has jumped gets `status` "jumped" and its `T`.
 
-    task: which task, where the run has several (default: the first by name).
+    task: which task, where the run has several (default: the first by name). target, direction, spec: as in
+    `rank_leads`.
 
     Raises:
         InputError: a table without `kind`, no such run, task or target.
     """
     spec = read_spec(spec)
-    spec = replace(spec, target=target) if target else spec
+    spec = read_spec(replace(spec, target=target or spec.target, direction=direction or spec.direction))
     panel, others = _panel_of(make_panels(read_table(table), spec)[0], run, task)
     me = panel.runs.index(run)
     last = int(np.flatnonzero(panel.seen[me])[-1])

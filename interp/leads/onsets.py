@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from interp.jumps import onset
-from interp.leads.events import first_event
-from interp.leads.features import tick
-from interp.leads.panel import choose_target, run_facts, target_rows
-from interp.leads.spec import Spec
+from interp.leads.panel import target_events
+from interp.leads.spec import Spec, read_spec
 from interp.table import CURVE, read_table
+from interp.table.events import Change, choose_target, run_facts, target_rows, tick
 
 
-def events(table: pd.DataFrame | str | Path, *, target: str | None = None, spec: Spec | None = None) -> pd.DataFrame:
+def events(
+    table: pd.DataFrame | str | Path,
+    *,
+    target: str | None = None,
+    spec: Spec | Mapping[str, Any] | None = None,
+    jumps: Iterable[Change] | None = None,
+) -> pd.DataFrame:
     """One row a run and task: run, task, target, setting, size, T and middle (NaN where censored), event, budget
-    (known up to)."""
-    spec, full = spec or Spec(), read_table(table)
+    (known up to). The leaderboard's events (`interp.table.events`). jumps: records that `find_jumps` gave, if any."""
+    spec, full = read_spec(spec), read_table(table)
+    jumps = None if jumps is None else list(jumps)
     rows = []
     for task in sorted(full.loc[full["kind"] == "behaviour", "task"].unique()):
         name = choose_target(full, task, target or spec.target)
         goal = target_rows(full, task, name)
+        found = target_events(goal, spec, jumps)
         for run, fact in run_facts(goal).iterrows():
-            found = first_event(goal[goal["run"] == run], measure=name, min_magnitude=spec.min_magnitude)
-            jumped = fact["planned"] >= found.T
-            T, middle = (found.T, found.middle) if jumped else (np.nan, np.nan)
+            event = found[str(run)]
+            T, middle = (x if np.isfinite(x) else np.nan for x in (event.T, event.middle))
             end = min(fact["planned"], fact["last"])
-            rows.append((run, task, name, fact["setting"], fact["size"], T, middle, jumped, end))
+            rows.append((run, task, name, fact["setting"], fact["size"], T, middle, T == T, end))
     names = ["run", "task", "target", "setting", "size", "T", "middle", "event", "budget"]
     return pd.DataFrame(rows, columns=names)
 
 
 def lead_times(
-    table: pd.DataFrame | str | Path, *, target: str | None = None, spec: Spec | None = None
+    table: pd.DataFrame | str | Path,
+    *,
+    target: str | None = None,
+    spec: Spec | None = None,
+    jumps: Iterable[Change] | None = None,
 ) -> pd.DataFrame:
     """The own onset of every indicator in every run, by the jump detector, and how long before the jump it was.
 
@@ -44,7 +56,7 @@ def lead_times(
     them too has warned of nothing.
     """
     full = read_table(table)
-    found = events(full, target=target, spec=spec)
+    found = events(full, target=target, spec=spec, jumps=jumps)
     rows = full[(full["kind"] == "indicator") & np.isfinite(full["value"])].sort_values("step", kind="stable")
     online = rows.groupby("measure")["online"].all()
     moved = []

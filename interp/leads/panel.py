@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
-from interp.errors import InputError, nearest
-from interp.jumps.curve import default_range
-from interp.leads.events import first_event, under_way
-from interp.leads.features import FEATURES, features, tick
+from interp.jumps import find_jumps
+from interp.leads.features import FEATURES, features
 from interp.leads.spec import Spec
+from interp.table.events import Change, Event, choose_target, events_of, run_facts, target_rows, tick
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +36,7 @@ class Panel:
     """The runs of one task on a common grid of steps (those of the behaviour, made positive).
 
     setting, size: what each run belongs to, as codes into `settings` and `sizes`.
-    seen: where the run has a checkpoint of the behaviour; rising: how far its own rise has got (`events.under_way`).
+    seen: where the run has a checkpoint of the behaviour; rising: how far its own rise has got (`under_way`).
     T: step of the event (the half-way point in `middle`), infinite where the run is censored at `budget`: the planned
         number of steps, or the last checkpoint of a run that has not got there.
     values: features of each series as they stood at or before the grid's step; NaN where there is none yet.
@@ -89,37 +88,31 @@ class Panel:
         return np.isfinite(self.T)
 
 
-def choose_target(table: pd.DataFrame, task: str, target: str | None) -> str:
-    """The behaviour to forecast: the one named, else `exact_match`, else `accuracy`."""
-    here = table.loc[(table["task"] == task) & (table["kind"] == "behaviour"), "measure"].unique()
-    for name in (target,) if target else ("exact_match", "accuracy"):
-        if name in here:
-            return name
-    wanted = repr(target) if target else "'exact_match' or 'accuracy'"
-    raise InputError(f"task {task!r} has no behaviour {wanted} to take as target{nearest(target or 'accuracy', here)}")
+def target_events(goal: pd.DataFrame, spec: Spec, jumps: Iterable[Change] | None = None) -> dict[str, Event]:
+    """The event of every run of a target, by run. jumps: records that `find_jumps` gave for the whole table, if any."""
+    if jumps is None:
+        bare = goal[["run", "task", "step", "measure", "value", "stderr", "n"]]  # no settings: no entries over seeds
+        jumps = find_jumps(bare, min_magnitude=spec.min_magnitude)
+    return events_of(goal, jumps, direction=spec.direction, min_magnitude=spec.min_magnitude)
 
 
-def target_rows(table: pd.DataFrame, task: str, target: str) -> pd.DataFrame:
-    """The finite values of the target as a whole, without a component or a position."""
-    goal = table[(table["task"] == task) & (table["measure"] == target) & (table["kind"] == "behaviour")]
-    goal = goal[(goal["component"] == "") & (goal["position"] == "") & np.isfinite(goal["value"].to_numpy(float))]
-    if goal.empty:
-        raise InputError(f"task {task!r}: the target {target!r} has no finite value without a component and a position")
-    return goal
+def under_way(event: Event, step: Float[np.ndarray, "step"], floor: float = 0.03) -> Float[np.ndarray, "step"]:
+    """How far the behaviour's own rise has got by its fitted curve: log(share / floor), 0 below the floor, 1 at 10 %.
+
+    The share is that of a sigmoid in log step. It is the target as if measured without noise, from 3 % of its rise on:
+    known only afterwards, and used only to make the baseline stronger, so that an indicator does not lead by being the
+    better thermometer of a rise that has begun. A lower floor would give the event away: of a rise of .8
+    decades 1 % is done at T/3.
+    """
+    if np.isnan(event.centre):
+        return np.zeros(len(step))
+    logit = (np.log10(step) - event.centre) * 2 * np.log(9) / max(event.width, 1e-3)
+    share = 0.5 * (1 + np.tanh(0.5 * logit))
+    return np.log(np.maximum(share, floor) / floor) / np.log(0.1 / floor)
 
 
-def run_facts(goal: pd.DataFrame) -> pd.DataFrame:
-    """Setting, size, last checkpoint and planned budget of every run, by name; without a budget, the longest run of
-    the setting."""
-    facts = goal.groupby("run", observed=True).agg(
-        setting=("setting", "first"), size=("size", "first"), planned=("budget", "max"), last=("step", "max")
-    )
-    longest = facts.groupby("setting")["last"].transform("max")
-    return facts.assign(planned=facts["planned"].fillna(longest).astype(float), last=facts["last"].astype(float))
-
-
-def make_panel(table: pd.DataFrame, task: str, spec: Spec) -> Panel:
-    """The panel of one task. Values that are not finite are no values."""
+def make_panel(table: pd.DataFrame, task: str, spec: Spec, jumps: Iterable[Change] | None = None) -> Panel:
+    """The panel of one task. Values that are not finite are no values. jumps: as in `target_events`."""
     target = choose_target(table, task, spec.target)
     goal = target_rows(table, task, target)
     facts = run_facts(goal)
@@ -128,9 +121,11 @@ def make_panel(table: pd.DataFrame, task: str, spec: Spec) -> Panel:
     step = _grid(goal["step"].to_numpy(float))
     settings, setting = np.unique(facts["setting"].astype(str), return_inverse=True)
     sizes, size = np.unique(facts["size"].astype(str), return_inverse=True)
-    T, middle, rising, seen = _events(goal, runs, step, spec)
-    middle = np.where(planned >= T, middle, np.inf)
-    T = np.where(planned >= T, T, np.inf)
+    found = target_events(goal, spec, jumps)
+    events, of_run = [found[str(run)] for run in runs], dict(iter(goal.groupby("run", observed=True)["step"]))
+    T, middle = (np.array([getattr(event, name) for event in events]) for name in ("T", "middle"))
+    rising = np.stack([under_way(event, tick(step)) for event in events])
+    seen = np.stack([np.isin(step, of_run[run]) for run in runs])
     series, values = _series(rows, runs, step, target, spec)
     return Panel(
         task=task,
@@ -170,22 +165,6 @@ def _grid(steps: np.ndarray, most: int = 240) -> np.ndarray:
     u = np.log(tick(steps))
     wanted = np.linspace(u[0], u[-1], most)
     return steps[np.unique(np.abs(u[:, None] - wanted).argmin(axis=0))]
-
-
-def _events(
-    goal: pd.DataFrame, runs: Sequence[str], step: np.ndarray, spec: Spec
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """T and half-way step of every run, how far its rise has got on the grid, and where it has a checkpoint there."""
-    T, middle = np.full(len(runs), np.inf), np.full(len(runs), np.inf)
-    seen, rising = np.zeros((len(runs), len(step)), bool), np.zeros((len(runs), len(step)))
-    measure, whole = str(goal["measure"].iloc[0]), goal["value"].to_numpy(float)
-    span = default_range(measure, whole) or float(np.ptp(whole))
-    of_run = dict(iter(goal.groupby("run", observed=True)))
-    for index, run in enumerate(runs):
-        event = first_event(of_run[run], measure=measure, min_magnitude=spec.min_magnitude, span=span)
-        T[index], middle[index] = event.T, event.middle
-        seen[index], rising[index] = np.isin(step, of_run[run]["step"]), under_way(event, tick(step))
-    return T, middle, rising, seen
 
 
 def _series(

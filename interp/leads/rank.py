@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,28 @@ import pandas as pd
 from interp.errors import InputError, unknown
 from interp.leads.board import Board, order
 from interp.leads.nulls import p_family, too_few
-from interp.leads.panel import Panel, choose_target, make_panel, past_budget
+from interp.leads.panel import Panel, make_panel, past_budget
 from interp.leads.rows import Gains, score_rows, series_gains
 from interp.leads.spec import Spec, read_spec
 from interp.leads.splits import pooled
 from interp.table import read_table
+from interp.table.events import Change, choose_target
 
 
 def rank_leads(
     table: pd.DataFrame | str | Path,
     *,
     target: str | None = None,
+    direction: str | None = None,
+    jumps: Iterable[Change] | None = None,
     spec: Spec | Mapping[str, Any] | str | Path | None = None,
 ) -> Board:
     """Which indicators lead the jump of the target behaviour, and what the evidence is.
 
     table: runs with behaviours and indicators, told apart by the column `kind`.
     target: the behaviour; default `exact_match`, else `accuracy`.
+    direction: `up` or `down`, whither the target improves; by default its name tells (a loss falls).
+    jumps: records that `find_jumps` gave for this table, so that the target is not judged twice.
     spec: the analysis, a record, a mapping or a YAML file.
 
     An indicator is `leading` when the lower end of its gain's interval is above 0, its family-wise p is at most .05,
@@ -40,8 +45,8 @@ def rank_leads(
         InputError: a table without `kind`, or whose tasks have no such target.
     """
     spec = read_spec(spec)
-    spec = replace(spec, target=target) if target else spec
-    panels, notes = make_panels(read_table(table), spec)
+    spec = read_spec(replace(spec, target=target or spec.target, direction=direction or spec.direction))
+    panels, notes = make_panels(read_table(table), spec, jumps)
     scored = {panel.task: series_gains(panel, panel.of("indicator"), panel.of("baseline"), spec) for panel in panels}
     family = _family(panels, scored)
     across = pooled(panels)
@@ -63,13 +68,16 @@ def rank_leads(
     )
 
 
-def make_panels(table: pd.DataFrame, spec: Spec) -> tuple[list[Panel], list[str]]:
+def make_panels(
+    table: pd.DataFrame, spec: Spec, jumps: Iterable[Change] | None = None
+) -> tuple[list[Panel], list[str]]:
     """The panel of every task that has the target, and notes on the tasks that have not."""
     if "kind" not in table.attrs["given"]:
         raise InputError("the table has no column 'kind'; leads needs it to tell 'behaviour' from 'indicator'")
     for name in spec.shuffled:
         if name not in set(table["setting"]):
             raise unknown("setting with shuffled labels", name, set(table["setting"]))
+    jumps = None if jumps is None else list(jumps)
     panels, notes, refusal = [], [], InputError("no task in the table")
     for task in sorted(table["task"].unique()):
         try:
@@ -78,7 +86,7 @@ def make_panels(table: pd.DataFrame, spec: Spec) -> tuple[list[Panel], list[str]
             refusal = error
             notes.append(f"skipped: {error}")
             continue
-        panels.append(make_panel(table, task, spec))
+        panels.append(make_panel(table, task, spec, jumps))
     if not panels:
         raise refusal
     return panels, notes

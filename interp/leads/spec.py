@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from interp.documents import read_document
 from interp.documents.records import Fits, known_as, number, read_record, record, text, whole
+from interp.table.events import DIRECTIONS, LEAST_RISE
 
 BASELINES = (
     "exact_match", "accuracy", "train_accuracy", "log_prob", "train_loss", "test_loss", "loss", "brier", "logit_diff",
@@ -53,8 +54,14 @@ class Spec:
     """The behaviour; by default `exact_match`, else `accuracy`."""
     event: Annotated[str, known_as("event of a spec", lambda: ("before", "midpoint"))] = "before"
     """`before` takes T = the last checkpoint below 10 % of the rise, `midpoint` the half-way point."""
-    min_magnitude: Annotated[float, number(0)] = 0.2
-    """The least rise of the target that is an event."""
+    direction: Annotated[str, known_as("direction of a spec", lambda: tuple(DIRECTIONS))] | None = None
+    """`up` or `down`: whither the target improves; by default its name tells (`interp.table.events.sign_of`)."""
+    min_magnitude: Annotated[float, number(0)] = LEAST_RISE
+    """The least change of the target that is an event, as a share of its range."""
+    margin: Annotated[float, number(0)] = 0.02
+    """In bits a row. An indicator whose gain lies below the larger of it and of `margin_share` is not leading."""
+    margin_share: Share = 0.1
+    """The margin as a share of the target's own foresight: its gain over step and setting."""
     half_decade: Factor = math.sqrt(10)
     """H, the factor of the alarm window [T/H, (1 − delta) T] and of the null stretch t·H < T."""
     delta: Share = 0.1

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from interp.report import style
-from interp.report.outcomes import EVENT_KINDS, RunStyle, as_table, behaviour, outcomes, run_styles, target_curves
+from interp.report.outcomes import RunStyle, as_table, behaviour, outcomes, run_styles, target_curves
 from interp.report.rows import rows_of
 
 MAX_RUNS = 48
@@ -28,7 +28,7 @@ def behaviour_data(table: Any, jumps: Any = None) -> pd.DataFrame:
     parts = []
     for (task, measure), part in curves.groupby(["task", "measure"], sort=True):
         found = outcomes(table, jumps, str(task), str(measure)).set_index("run")
-        columns = ["kind", "step_before", "step_after", "midpoint"]
+        columns = ["kind", "jumped", "step_before", "step_after", "midpoint"]
         parts.append(part.join(found[columns].astype(object), on="run"))
     return pd.concat(parts, ignore_index=True) if parts else curves
 
@@ -105,7 +105,7 @@ def behaviour_figure(table: Any, jumps: Any = None, *, controls: Collection[str]
 def _ordered_curves(table: pd.DataFrame, data: pd.DataFrame) -> list[tuple[str, str]]:
     """(task, measure): targets before other measures, among each those of tasks with the most jumps first."""
     targets = target_curves(table)
-    counts = data[data["kind"].isin(EVENT_KINDS)].groupby(["task", "measure"])["run"].nunique().to_dict()
+    counts = data[data["jumped"].astype(bool)].groupby(["task", "measure"])["run"].nunique().to_dict()
     pairs = data[["task", "measure"]].drop_duplicates()
     there = sorted((str(row.task), str(row.measure)) for row in rows_of(pairs))
     return sorted(there, key=lambda curve: (curve not in targets, -counts.get(curve, 0)))

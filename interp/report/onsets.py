@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from interp.errors import InputError
-from interp.report.outcomes import as_table
+from interp.report.outcomes import as_table, jump_frame
+from interp.report.rows import rows_of
 from interp.table import CURVE
 
 MAX_CURVES = 1200
@@ -29,20 +30,22 @@ COLUMNS = [
 ]
 
 
-def onset_data(table: Any) -> pd.DataFrame:
+def onset_data(table: Any, jumps: Any = None) -> pd.DataFrame:
     """`interp.leads.lead_times` of the tasks that have a target: one row a run and indicator curve, with the
     run's T (NaN where censored), the indicator's onset, lead_steps = T − onset and lead = that ÷ T.
 
     A measure with more than 8 components or positions (single heads, say) is left out: its picture is the heat map.
-    Where there are more than 1200 curves, an even choice of runs is judged.
+    Where there are more than 1200 curves, an even choice of runs is judged. jumps: what `find_jumps` gave for the whole
+    table, so that the events are those of the page and of the board.
     """
     from interp.leads import lead_times
 
+    records = rows_of(jump_frame(jumps)) or None
     table = _thinned(as_table(table))
     parts = []
     for _, rows in table.groupby("task", sort=True):
         try:
-            parts.append(lead_times(rows))
+            parts.append(lead_times(rows, jumps=records))
         except InputError:
             continue
     parts = [part for part in parts if len(part)]

@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from interp.leads.spec import Spec, read_spec
 from interp.report import style
-from interp.report.rows import records_of, rows_of
+from interp.report.rows import rows_of
 from interp.table import COLUMNS, read_table
+from interp.table.events import TARGETS, Event, events_of, run_facts
 
-EVENT_KINDS = ("abrupt", "gradual", "artefact")
-EVENT_MAGNITUDE = 0.2
-TARGETS = ("exact_match", "accuracy")
 _CONTROL = re.compile(r"control|shuffle|no(weight)?decay|(little|few|low|less)(train(ing)?)?(data|examples)")
 _TEXTS = ("run", "setting", "task", "measure", "component", "position", "kind", "reason")
-_NUMBERS = ("step_before", "step_after", "midpoint", "width_decades", "magnitude", "p_value")
+_NUMBERS = ("step_before", "step_after", "midpoint", "width_decades", "magnitude", "p_value", "span")
 
 
 def as_table(table: Any) -> pd.DataFrame:
@@ -47,6 +46,8 @@ def jump_frame(jumps: Any) -> pd.DataFrame:
             frame[name] = pd.to_numeric(column, errors="coerce").astype(float)
         else:
             frame[name] = column.astype(object).where(column.notna(), "").astype(str)
+    censored = frame["left_censored"] if "left_censored" in frame else pd.Series(False, index=frame.index)
+    frame["left_censored"] = [flag is True or str(flag).lower() == "true" for flag in censored]
     return frame.reset_index(drop=True)
 
 
@@ -152,60 +153,42 @@ def behaviour(table: pd.DataFrame) -> pd.DataFrame:
     return table[(table["kind"] == "behaviour") & (table["component"] == "") & (table["position"] == "")]
 
 
-def outcomes(table: Any, jumps: Any, task: str, measure: str) -> pd.DataFrame:
+def outcomes(
+    table: Any, jumps: Any, task: str, measure: str, *, spec: Spec | Mapping[str, Any] | None = None
+) -> pd.DataFrame:
     """One row a run that has the curve: run, size, setting, seed, kind, jumped, reason, the numbers of the jump record,
     start, end (first and last value), last_step, budget.
 
-    `jumped`: there is an event as the leaderboard counts it: a completed abrupt or gradual change (a checkpoint follows
-    its end), of a share (exact_match, accuracy) upwards by at least 0.2. That a companion calls it an artefact of the
-    measure takes nothing from the event; `kind` says so. The first one speaks for the run; without one, `kind` and
-    `reason` tell what was found instead. The budget is the planned number of steps, else the longest run of the setting.
+    `jumped`: the run has an event as the leaderboard counts it (`interp.table.events`): the first change towards better,
+    of at least the least magnitude of `spec`, begun after the second checkpoint and within the budget and complete
+    before the last one. That a companion calls it an artefact of the measure takes nothing from the event; `kind` says
+    so. Without an event, `kind` and `reason` tell what was found instead.
     """
-    table = as_table(table)
-    curve = behaviour(table)
-    curve = curve[(curve["task"] == task) & (curve["measure"] == measure)].sort_values("step", kind="stable")
+    table, spec = as_table(table), read_spec(spec)
+    goal = behaviour(table)
+    goal = goal[(goal["task"] == task) & (goal["measure"] == measure) & goal["value"].notna()]
+    columns = ["run", "size", "setting", "seed", "start", "end", "last_step", "budget"]
+    if goal.empty:
+        return pd.DataFrame(columns=[*columns, "kind", "jumped", "reason", *_NUMBERS])
     found = jump_frame(jumps)
     found = found[(found["task"] == task) & (found["measure"] == measure) & (found["run"] != "")]
     found = found[(found["component"] == "") & (found["position"] == "")]
-    records: dict[str, list[dict[str, Any]]] = {}
-    for record in records_of(found.sort_values("step_before", kind="stable")):
-        records.setdefault(record["run"], []).append(record)
-    facts = curve.groupby("run", sort=True).agg(
-        size=("size", "first"),
-        setting=("setting", "first"),
-        seed=("seed", "first"),
-        start=("value", "first"),
-        end=("value", "last"),
-        last_step=("step", "max"),
-    )
-    facts = facts.assign(budget=_budgets(table).reindex(facts.index)).reset_index()
-    events = [
-        _event(records.get(str(run), []), upwards=style.is_share(measure), last=last)
-        for run, last in zip(facts["run"], facts["last_step"], strict=True)
-    ]
-    judged = pd.DataFrame(events, columns=["kind", "jumped", "reason", *_NUMBERS])
-    return pd.concat([facts, judged], axis=1).astype({"run": str, "jumped": bool})
+    own: dict[str, list[Any]] = {}
+    for record in rows_of(found.sort_values("step_before", kind="stable")):
+        own.setdefault(record.run, []).append(record)
+    events = events_of(goal, rows_of(found), direction=spec.direction, min_magnitude=spec.min_magnitude)
+    facts = run_facts(goal).rename(columns={"last": "last_step", "planned": "budget"}).reset_index()
+    judged = [_outcome(events[str(run)], own.get(str(run), [])) for run in facts["run"]]
+    told = pd.DataFrame(judged, columns=["kind", "jumped", "reason", *_NUMBERS])
+    return pd.concat([facts[columns], told], axis=1).astype({"run": str, "jumped": bool})
 
 
-def _event(records: list[dict[str, Any]], *, upwards: bool, last: float) -> dict[str, Any]:
-    """What speaks for the run: its first event, else the first of its other records."""
-    if not records:
+def _outcome(event: Event, records: list[Any]) -> dict[str, Any]:
+    """What speaks for the run: its event, else the first of its records."""
+    if event.change is None and not records:
         return {"kind": "undetermined", "jumped": False, "reason": "no record of this curve"}
-    reason = ""
-    for record in records:
-        if record["kind"] not in EVENT_KINDS or record["step_before"] != record["step_before"]:
-            continue
-        if upwards and record["magnitude"] < EVENT_MAGNITUDE:
-            reason = reason or "downwards or below the least magnitude"
-        elif record["step_after"] >= last:
-            reason = reason or "still under way at the last checkpoint"
-        else:
-            return {**record, "jumped": True}
-    return {**records[0], "jumped": False, "reason": records[0]["reason"] or reason}
-
-
-def _budgets(table: pd.DataFrame) -> pd.Series:
-    """The planned number of steps of each run, else the longest run of its setting."""
-    last = table.groupby("run")["step"].max().astype(float)
-    first = table.drop_duplicates("run").set_index("run").reindex(last.index)
-    return first["budget"].astype(float).fillna(last.groupby(first["setting"]).transform("max"))
+    told = records[0] if event.change is None else event.change
+    about = {name: getattr(told, name) for name in ("kind", "reason", *_NUMBERS)}
+    if event.change is None:
+        about["reason"] = about["reason"] or event.reason
+    return {**about, "jumped": event.change is not None}

@@ -20,6 +20,7 @@ from interp.report.leads import board_dict
 from interp.report.onsets import COLUMNS as ONSET_COLUMNS
 from interp.report.onsets import onset_data
 from interp.report.outcomes import jump_frame, outcomes, target_curves
+from interp.report.rows import rows_of
 from interp.report.section import Material, Section
 from interp.report.sections import sections
 from interp.report.sources import Source, read_source
@@ -60,13 +61,13 @@ def write_report(
     reasons: dict[str, str] = {}
     if isinstance(jumps, str) and jumps == COMPUTE:
         jumps = _jumps(found.table, reasons)
+    jumps = jump_frame(jumps)
     if isinstance(board, str) and board == COMPUTE:
-        board = _board(found.table, reasons)
+        board = _board(found.table, jumps, reasons)
     if isinstance(onsets, str) and onsets == COMPUTE:
-        onsets = onset_data(found.table)
+        onsets = onset_data(found.table, jumps)
     if isinstance(forecast, str) and forecast == COMPUTE:
         forecast = _forecast(found.table)
-    jumps = jump_frame(jumps)
     material = Material(
         table=found.table,
         jumps=jumps,
@@ -111,14 +112,14 @@ def _jumps(table: pd.DataFrame, reasons: dict[str, str]) -> Any:
         return None
 
 
-def _board(table: pd.DataFrame, reasons: dict[str, str]) -> Any:
+def _board(table: pd.DataFrame, jumps: pd.DataFrame, reasons: dict[str, str]) -> Any:
     if not (table["kind"] == "indicator").any():
         reasons["board"] = "the table holds no indicators"
         return None
     from interp.leads import rank_leads
 
     try:
-        return rank_leads(table)
+        return rank_leads(table, jumps=rows_of(jumps) or None)
     except InputError as error:
         reasons["board"] = str(error)
         return None

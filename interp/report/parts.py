@@ -13,9 +13,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from interp.report import style
-from interp.report.outcomes import EVENT_KINDS, as_table, jump_frame
+from interp.report.outcomes import as_table, jump_frame
 from interp.report.rows import rows_of
 from interp.report.section import Material, Section, caption, figure_html, section
+from interp.table.events import CHANGES
 
 MAX_PARTS = 24
 MAX_RUNS = 8
@@ -37,7 +38,7 @@ def parts_jumps(jumps: Any) -> pd.DataFrame:
     """The jumps of the parts: task, measure, part, run, kind, step_before, step_after; several a curve where it has
     them."""
     rows = jump_frame(jumps)
-    rows = rows[rows["kind"].isin(EVENT_KINDS) & (rows["run"] != "")]
+    rows = rows[rows["kind"].isin(CHANGES) & rows["step_before"].notna() & (rows["run"] != "")]
     rows = rows[(rows["component"] != "") | (rows["position"] != "")]
     found = rows[["task", "measure", "run", "kind", "step_before", "step_after"]]
     return found.assign(part=[_part(row.component, row.position) for row in rows_of(rows)])

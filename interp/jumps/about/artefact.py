@@ -19,6 +19,7 @@ from interp.jumps.curve import Curve, base_name, select
 from interp.jumps.instrument import INSTRUMENT
 from interp.jumps.record import Jump
 from interp.jumps.verdict import Limits, Rise, Verdict
+from interp.table.events import sign_of
 
 _CONTINUOUS = ("log_prob", "answer_log_prob", "ppl", "perplexity", "test_loss", "loss", "brier", "logit_diff")
 COMPANIONS: dict[str, tuple[str, ...]] = {
@@ -29,8 +30,7 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
     "digit_accuracy": ("digit_loss",),
     "group_accuracy": ("group_loss",),
 }
-# Measures that fall as the model gets better; -log-likelihoods per answer among them are those of LOGARITHMS.
-FALLING = ("ppl", "perplexity", "loss", "nll", "brier", "rmse", "edit_distance")
+# Log-likelihoods of the answer, of either sign.
 LOGARITHMS = ("log_prob", "answer_log_prob", "ppl", "perplexity", "loss", "nll")
 
 REPRODUCED = 0.9
@@ -90,7 +90,7 @@ def compare(
     if len(steps) < INSTRUMENT.fewest:
         return None
     direction = float(np.sign(jump.magnitude or 0.0))
-    sign = direction * (-1 if base_name(name) in FALLING else 1)
+    sign = direction * sign_of(name)
     start = _trough(companion, sign, jump)
     window = select(companion, np.arange(start, len(companion)))
     window = replace(window, y=sign * window.y, span=float(np.ptp(window.y)))
