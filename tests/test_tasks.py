@@ -3,12 +3,8 @@ by an independent solver. A new file in interp/tasks is taken in on arrival."""
 
 from __future__ import annotations
 
-import itertools
-import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from fractions import Fraction
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,49 +16,17 @@ from interp.tasks import task
 from interp.tasks._fingerprint import fingerprint
 from interp.types import Batch, Prompts, Task
 
-SMALL: dict[str, list[dict]] = {
-    "addition": [{"n_digits": 1}, {"n_digits": 3}, {"n_digits": 4, "order": "reversed"}, {"n_digits": 3, "base": 2}],
-    "associative_recall": [{}, {"n_keys": 2, "n_values": 2, "n_pairs": 2, "n_queries": 1}],
-    "bigbench": [{"path": "choices.json"}, {"path": "targets.json", "shots": 2}],
-    "copying": [{}, {"vocab_size": 2, "length": 1}],
-    "dyck": [{}, {"n_kinds": 2, "n_pairs": 2}, {"n_kinds": 5, "n_pairs": 9}],
-    "from_file": [{"path": "rows.jsonl"}, {"path": "rows.csv", "train_fraction": 0.5}],
-    "gpt3_arithmetic": [
-        {"operation": operation, "n_digits": n_digits, "shots": shots}
-        for operation, n_digits, shots in (("+", 2, 0), ("-", 3, 1), ("*", 2, 2), ("composite", 1, 1))
-    ],
-    "induction": [{}, {"vocab_size": 5, "length": 7, "min_period": 3, "max_period": 5}],
-    "ioi": [{}, {"n_names": 2}],
-    "gendered_pronoun": [{}, {"n_names": 2}],
-    "linear_regression": [{"n_points": 3}, {"n_points": 4, "dim": 2, "x_max": 2, "w_max": 3, "n_outputs": 5}],
-    "markov": [{"length": 30}, {"n_states": 5, "length": 20, "alpha": 0.3}],
-    "modular_addition": [{"p": 7}],
-    "modular_multiplication": [{"p": 7}, {"p": 8, "split": "unordered"}],
-    "modular_subtraction": [{"p": 7}],
-    "multitask_parity": [{"n_tasks": 4, "n_bits": 8, "subset_size": 2}],
-    "sparse_parity": [{"n_bits": 6, "subset_size": 2}, {"n_bits": 16, "secret": 3}],
-    "subject_verb_agreement": [{}, {"n_attractors": 2, "same_noun": False}],
-    "subtraction": [{"n_digits": 1}, {"n_digits": 3}, {"n_digits": 2, "order": "reversed"}],
-    "window_sum": [{}, {"p": 3, "length": 4, "window": 2}, {"p": 7, "length": 6, "window": 3}],
-}
-CASES = [(name, params) for name in plugins.names("tasks") for params in SMALL.get(name, [{}])]
+MODULES = {name: plugins.module("tasks", name) for name in plugins.names("tasks")}
+CASES = [(name, params) for name, module in MODULES.items() for params in getattr(module, "TRIED", ({},))]
 
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data file of each kind."""
+    """The data files that tasks bring with them."""
     folder = tmp_path_factory.mktemp("skills")
-    choices = [
-        {"input": f"Is {n} even?", "target_scores": {"yes": int(n % 2 == 0), "no": int(n % 2), "maybe": 0}}
-        for n in range(12)
-    ]
-    targets = [{"input": f"{n} + 1", "target": [str(n + 1), f"{n + 1}."]} for n in range(12)]
-    (folder / "choices.json").write_text(json.dumps({"metrics": ["multiple_choice_grade"], "examples": choices}))
-    (folder / "targets.json").write_text(json.dumps({"metrics": ["exact_str_match"], "examples": targets}))
-    rows = [{"prompt": f"What is {n} and {n}?", "answer": f" {2 * n}", "group": "ab"[n % 2]} for n in range(20)]
-    (folder / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    lines = [f"Is {n} large?,{' yes' if n > 9 else ' no'}, yes| no,{'ab'[n % 2]}" for n in range(20)]
-    (folder / "rows.csv").write_text("\n".join(["prompt,answer,options,group", *lines]))
+    for module in MODULES.values():
+        for name, content in getattr(module, "FILES", {}).items():
+            (folder / name).write_text(content)
     return folder
 
 
@@ -210,169 +174,39 @@ def _others(value: object) -> list[object]:
     return ["reversed", "unordered", "-"] if isinstance(value, str) else []
 
 
-# Independent solvers: from the words of a prefix to the words that may follow. None: nothing follows with certainty.
-
-Solver = Callable[[list[str], dict], "set[str] | None"]
-
-
-def _column(words: list[str], sign: str, params: dict) -> set[str]:
-    base = params.get("base", 10)
-    text = "".join(words)
-    question, _, given = text.partition("=")
-    a, b = (int(number, base) for number in question.split(sign))
-    value, n_places = (a + b, params["n_digits"] + 1) if sign == "+" else (a - b, params["n_digits"])
-    places = [str(value // base**place % base) for place in range(n_places)]
-    written = places if params.get("order") == "reversed" else places[::-1]
-    return {written[len(given)]}
-
-
-def _modular(operate: Callable[[int, int], int]) -> Solver:
-    return lambda words, params: {str(operate(int(words[0]), int(words[1])) % params["p"])}
-
-
-def _induction(words: list[str], params: dict) -> set[str] | None:
-    followers = [words[i + 1] for i in range(len(words) - 1) if words[i] == words[-1]]
-    return set(followers[-1:]) or None
-
-
-def _window_sum(words: list[str], params: dict) -> set[str]:
-    p, window = params.get("p", 17), params.get("window", 2)
-    bar = words.index("|")
-    place = len(words) - 1 - bar
-    return {str(sum(int(word) for word in words[max(place - window + 1, 0) : place + 1]) % p)}
-
-
-def _dyck(words: list[str], params: dict) -> set[str]:
-    pairs = (
-        dict(["()", "[]", "{}", "<>"])
-        if params.get("n_kinds", 3) <= 4
-        else {chr(65 + k): chr(97 + k) for k in range(26)}
-    )
-    stack: list[str] = []
-    for word in words:
-        if word in pairs:
-            stack.append(pairs[word])
-        else:
-            assert stack.pop() == word
-    return {stack[-1]}
-
-
-def _parity(words: list[str], params: dict) -> set[str]:
-    made = task("sparse_parity", **params)
-    return {str(sum(int(words[i]) for i in made.structure.subsets[0]) % 2)}
-
-
-def _multitask_parity(words: list[str], params: dict) -> set[str]:
-    subset = task("multitask_parity", **params).structure.subsets[int(words[0][4:])]
-    return {str(sum(int(words[1 + i]) for i in subset) % 2)}
-
-
-def _markov(words: list[str], params: dict) -> set[str]:
-    counts = Counter(b for a, b in itertools.pairwise(words) if a == words[-1])
-    top = max(counts.values(), default=0)
-    likely = {word for word in counts if counts[word] == top}
-    return likely if len(likely) == 1 else set()
-
-
-def _regression(words: list[str], params: dict) -> set[str]:
-    dim, x_max, w_max = params.get("dim", 1), params.get("x_max", 8), params.get("w_max", 8)
-    n_outputs, top = params.get("n_outputs", 17), dim * x_max * w_max
-    points = [words[i : i + dim + 1] for i in range(0, len(words), dim + 1)]
-
-    def output(w: tuple[int, ...], x: list[str]) -> str:
-        value = sum(a * int(word[1:]) for a, word in zip(w, x, strict=True))
-        return f"y{int(Fraction(value + top, 2 * top + 1) * n_outputs)}"
-
-    every = itertools.product(range(-w_max, w_max + 1), repeat=dim)
-    fits = [w for w in every if all(output(w, point[:dim]) == point[dim] for point in points[:-1])]
-    return {output(w, points[-1]) for w in fits}
-
-
-def _greater_than(words: list[str], params: dict) -> set[str]:
-    year = next(int(word[2:]) for word in words if re.fullmatch(r"##\d\d", word))
-    return {f"##{later:02d}" for later in range(year + 1, 100)}
-
-
-def _ioi(words: list[str], params: dict) -> set[str]:
-    names = [words[1], words[3]]
-    giver = words[words.index("##,") + 1]
-    return set(names) - {giver}
-
-
-def _pronoun(words: list[str], params: dict) -> set[str]:
-    men = "John Tom James Robert David Michael Peter Mark Paul Simon Daniel Adam George Henry Jack"
-    return {"he"} if f" {words[1]} " in f" {men} " else {"she"}
-
-
-def _agreement(words: list[str], params: dict) -> set[str]:
-    return {"are"} if words[1].endswith("s") else {"is"}
-
-
-def _arithmetic(words: list[str], params: dict) -> set[str]:
-    question = "".join(words).split("\n\n")[-1]
-    asked, given = re.fullmatch(r"Q: What is (.*)\?\nA:(.*)", question).groups()
-    for word, sign in (("plus", "+"), ("minus", "-"), ("times", "*")):
-        asked = asked.replace(word, sign)
-    assert re.fullmatch(r"[\d+*() -]+", asked)
-    return {f" {eval(asked)}\n"[len(given)]}
-
-
-SOLVERS: dict[str, Solver] = {
-    "addition": lambda words, params: _column(words, "+", params),
-    "subtraction": lambda words, params: _column(words, "-", params),
-    "modular_addition": _modular(lambda a, b: a + b),
-    "modular_subtraction": _modular(lambda a, b: a - b),
-    "modular_multiplication": _modular(lambda a, b: a * b),
-    "induction": _induction,
-    "copying": lambda words, params: {words[len(words) - 1 - words.index("|")]},
-    "window_sum": _window_sum,
-    "associative_recall": _induction,
-    "dyck": _dyck,
-    "sparse_parity": _parity,
-    "multitask_parity": _multitask_parity,
-    "markov": _markov,
-    "linear_regression": _regression,
-    "greater_than": _greater_than,
-    "ioi": _ioi,
-    "gendered_pronoun": _pronoun,
-    "subject_verb_agreement": _agreement,
-    "gpt3_arithmetic": _arithmetic,
-}
-NOT_CERTAIN = ("markov", "linear_regression")
-"""Skills whose training targets are drawn, not settled, at some positions."""
-
-
-def test_every_shipped_skill_has_a_solver() -> None:
-    assert set(plugins.names("tasks")) - set(SOLVERS) == {"bigbench", "from_file"}
+@pytest.mark.parametrize("name", MODULES)
+def test_a_task_brings_its_brute_force_or_its_files(name: str) -> None:
+    """`solve(words, params)`: the words that may follow these, found in another way than the task does."""
+    assert hasattr(MODULES[name], "solve") or hasattr(MODULES[name], "FILES")
 
 
 def test_prompts_are_right_by_brute_force(case: tuple[Task, dict]) -> None:
-    made, params = case
-    if made.name not in SOLVERS:
+    made, _ = case
+    solve, prompts = getattr(MODULES[made.name], "solve", None), made.prompts(25, rng=rng(2))
+    if solve is None:
         pytest.skip("examples come from a file")
-    solve, prompts = SOLVERS[made.name], made.prompts(25, rng=rng(2))
     answers, wrongs = columns(prompts.answer).tolist(), columns(prompts.wrong).tolist()
     for i, length in enumerate(lengths(prompts)):
         for tokens, reply, others in ((prompts.clean, answers[i], wrongs[i]), (prompts.corrupt, wrongs[i], answers[i])):
             prefix = tokens[i, :length].tolist()
             for at, token in enumerate(t for t in reply if t >= 0):
-                right = solve(_words(made, prefix + reply[:at]), params)
-                assert right is not None
+                right = solve(_words(made, prefix + reply[:at]), made.params)
                 assert made.vocab[token] in right
-                if reply[: at + 1] != others[: at + 1] and reply[:at] == others[:at] and made.name != "greater_than":
+                several = made.structure.valid is not None
+                if reply[: at + 1] != others[: at + 1] and reply[:at] == others[:at] and not several:
                     assert made.vocab[others[at]] not in right
 
 
 def test_training_targets_are_right_by_brute_force(case: tuple[Task, dict]) -> None:
-    made, params = case
-    if made.name not in SOLVERS:
-        pytest.skip("examples come from a file")
+    made, _ = case
+    solve = getattr(MODULES[made.name], "solve", None)
+    if solve is None or getattr(MODULES[made.name], "DRAWN", False):
+        pytest.skip("targets come from a file, or are drawn")
     for batch in batches(made):
         for row in torch.randperm(len(batch.tokens), generator=rng())[:12].tolist():
             for at in (batch.targets[row] >= 0).nonzero()[:, 0].tolist():
-                right = SOLVERS[made.name](_words(made, batch.tokens[row, : at + 1].tolist()), params)
-                target = made.vocab[int(batch.targets[row, at])]
-                assert made.name == "markov" or target in (right or ())
+                right = solve(_words(made, batch.tokens[row, : at + 1].tolist()), made.params)
+                assert made.vocab[int(batch.targets[row, at])] in right
 
 
 def _words(made: Task, tokens: list[int]) -> list[str]:

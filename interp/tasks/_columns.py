@@ -6,7 +6,7 @@ What the columns of addition and subtraction share: a digit pair *makes* a carry
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from string import ascii_lowercase, digits
@@ -241,3 +241,13 @@ def _one_digit_away(
 
 def _lists(*pairs: tuple[Tensor, Tensor]) -> list[tuple[list[int], list[int]]]:
     return [(a.tolist(), b.tolist()) for a, b in pairs]
+
+
+def by_hand(words: Sequence[str], sign: str, params: Mapping[str, Any]) -> set[str]:
+    """By brute force: the next digit of "a + b =" and what is written of its answer."""
+    base = params["base"]
+    question, _, given = "".join(words).partition("=")
+    a, b = (int(number, base) for number in question.split(sign))
+    value, n_places = (a + b, params["n_digits"] + 1) if sign == "+" else (a - b, params["n_digits"])
+    places = [SYMBOLS[value // base**place % base] for place in range(n_places)]
+    return {(places if params["order"] == "reversed" else places[::-1])[len(given)]}

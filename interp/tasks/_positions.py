@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from jaxtyping import Bool, Int
     from torch import Tensor
@@ -30,3 +30,9 @@ def fixed(
         if query < n_pos:
             needed[query, list(keys)] = True
     return needed.expand(n_prompts, -1, -1)
+
+
+def after_the_last_same(words: Sequence[str]) -> set[str]:
+    """By brute force: the word after the last earlier occurrence of the last one, none if there is none."""
+    followers = [words[i + 1] for i in range(len(words) - 1) if words[i] == words[-1]]
+    return set(followers[-1:])

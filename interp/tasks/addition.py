@@ -5,7 +5,8 @@ Quirke & Barez 2024 (arXiv 2310.13121), whose sub-tasks are the labels: each ans
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,6 +16,14 @@ from interp.types import Task
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
     from torch import Generator, Tensor
+
+TRIED: tuple[dict[str, Any], ...] = (
+    {"n_digits": 1},
+    {"n_digits": 3},
+    {"n_digits": 4, "order": "reversed"},
+    {"n_digits": 3, "base": 2},
+)
+"""Parameters that the tests try."""
 
 
 def addition(*, n_digits: int = 3, base: int = 10, order: str = "plain", test_fraction: float = 0.1) -> Task:
@@ -71,3 +80,8 @@ def addition(*, n_digits: int = 3, base: int = 10, order: str = "plain", test_fr
             labels=labels,
         )
     )
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    return _columns.by_hand(words, "+", params)

@@ -5,18 +5,22 @@ Ba et al. 2016 (arXiv 1610.06258); several queries a sequence as in Arora et al.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from interp.tasks import _check
-from interp.tasks._positions import after_earlier_occurrences
+from interp.tasks._positions import after_earlier_occurrences, after_the_last_same
 from interp.tasks._splits import drawn
 from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Int
     from torch import Generator, Tensor
+
+TRIED: tuple[dict[str, Any], ...] = ({}, {"n_keys": 2, "n_values": 2, "n_pairs": 2, "n_queries": 1})
+"""Parameters that the tests try."""
 
 
 def associative_recall(*, n_keys: int = 16, n_values: int = 16, n_pairs: int = 8, n_queries: int = 4) -> Task:
@@ -73,3 +77,8 @@ def associative_recall(*, n_keys: int = 16, n_values: int = 16, n_pairs: int = 8
         **drawn(draw, what=name),
         structure=Structure(required=after_earlier_occurrences, any_tokens=True),
     )
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    return after_the_last_same(words)

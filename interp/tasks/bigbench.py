@@ -40,6 +40,26 @@ FIRST_SENTENCE = r"[^\.\?\!\;\n]+"
 MAX_NEW_TOKENS = 64
 """How much a model may write, where no target is longer: a choice; BIG-bench leaves it to the model."""
 
+TRIED: tuple[dict[str, Any], ...] = ({"path": "choices.json"}, {"path": "targets.json", "shots": 2})
+FILES = {
+    "choices.json": json.dumps(
+        {
+            "metrics": ["multiple_choice_grade"],
+            "examples": [
+                {"input": f"Is {n} even?", "target_scores": {"yes": int(n % 2 == 0), "no": int(n % 2), "maybe": 0}}
+                for n in range(12)
+            ],
+        }
+    ),
+    "targets.json": json.dumps(
+        {
+            "metrics": ["exact_str_match"],
+            "examples": [{"input": f"{n} + 1", "target": [str(n + 1), f"{n + 1}."]} for n in range(12)],
+        }
+    ),
+}
+"""Parameters that the tests try, and the files that these name."""
+
 
 def bigbench(*, path: str, shots: int = 0, seed: int = 0, train_fraction: float = 0.0) -> Task:
     """The examples of a task.json, as `interp.measure.questions` scores them: `exact_match` for targets,

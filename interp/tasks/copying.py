@@ -5,7 +5,8 @@ The simplest skill that needs attention to one earlier position per output, in o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +18,9 @@ from interp.types import Batch, Prompts, Structure, Task
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
     from torch import Generator, Tensor
+
+TRIED: tuple[dict[str, Any], ...] = ({}, {"vocab_size": 2, "length": 1})
+"""Parameters that the tests try."""
 
 
 def copying(*, vocab_size: int = 32, length: int = 8) -> Task:
@@ -56,3 +60,8 @@ def copying(*, vocab_size: int = 32, length: int = 8) -> Task:
         **drawn(draw, what="copying"),
         structure=Structure(required=required),
     )
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    return {words[len(words) - 1 - words.index("|")]}

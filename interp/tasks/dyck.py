@@ -6,7 +6,8 @@ closes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 BRACKETS = ("()", "[]", "{}", "<>")
+
+TRIED: tuple[dict[str, Any], ...] = ({}, {"n_kinds": 2, "n_pairs": 2}, {"n_kinds": 5, "n_pairs": 9})
+"""Parameters that the tests try."""
 
 
 def dyck(*, n_kinds: int = 3, n_pairs: int = 16) -> Task:
@@ -119,3 +123,17 @@ def _last_open(tokens: Int[Tensor, "prompt pos"], n_kinds: int) -> Int[Tensor, "
     depth = _depths(opens)
     to_here = opens & (depth == depth[:, -1:])
     return torch.where(to_here, torch.arange(tokens.shape[1]), -1).amax(1)
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    pairs = {"(": ")", "[": "]", "{": "}", "<": ">"}
+    if params["n_kinds"] > len(pairs):
+        pairs = {chr(65 + kind): chr(97 + kind) for kind in range(params["n_kinds"])}
+    stack: list[str] = []
+    for word in words:
+        if word in pairs:
+            stack.append(pairs[word])
+        elif stack.pop() != word:
+            return set()
+    return {stack[-1]}

@@ -20,6 +20,20 @@ from interp.types import Example, Protocol, Task
 
 Row = Mapping[str, Any]
 
+TRIED: tuple[dict[str, Any], ...] = ({"path": "rows.jsonl"}, {"path": "rows.csv", "train_fraction": 0.5})
+FILES = {
+    "rows.jsonl": "\n".join(
+        json.dumps({"prompt": f"What is {n} and {n}?", "answer": f" {2 * n}", "group": "ab"[n % 2]}) for n in range(20)
+    ),
+    "rows.csv": "\n".join(
+        [
+            "prompt,answer,options,group",
+            *(f"Is {n} large?,{' yes' if n > 9 else ' no'}, yes| no,{'ab'[n % 2]}" for n in range(20)),
+        ]
+    ),
+}
+"""Parameters that the tests try, and the files that these name."""
+
 
 def from_file(
     *,

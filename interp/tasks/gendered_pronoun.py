@@ -5,7 +5,8 @@ The skill of Mathwin et al. 2023, followed over training by Tigges et al. 2024 (
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,6 +26,9 @@ WOMEN = words("Mary Anna Laura Emma Sarah Kate Alice Jane Lucy Rose Grace Helen 
 MEN = words("John Tom James Robert David Michael Peter Mark Paul Simon Daniel Adam George Henry Jack")
 QUALITIES = words("great good kind clever brave calm funny honest")
 ROLES = words("friend cook doctor teacher singer writer driver painter neighbour leader")
+
+TRIED: tuple[dict[str, Any], ...] = ({}, {"n_names": 2})
+"""Parameters that the tests try."""
 
 
 def gendered_pronoun(*, n_names: int = 20, test_fraction: float = 0.1) -> Task:
@@ -54,3 +58,8 @@ def gendered_pronoun(*, n_names: int = 20, test_fraction: float = 0.1) -> Task:
         needs=("name",),
     )
     return task(wording, params={"n_names": n_names, "test_fraction": test_fraction}, chance=0.5)
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    return {"he"} if words[1] in MEN else {"she"}

@@ -5,7 +5,8 @@ Hanna et al. 2023 (arXiv 2305.00586).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -25,6 +26,9 @@ CENTURIES = tuple(f"{century}" for century in range(11, 18))
 YEARS = tuple(f"##{year:02d}" for year in range(100))
 FIRST, LAST = 2, 98
 """Years that a prompt may begin with: at least one earlier and one later year remain beside the corrupt prompt's."""
+
+TRIED: tuple[dict[str, Any], ...] = ({},)
+"""Parameters that the tests try."""
 
 
 def greater_than(*, test_fraction: float = 0.1) -> Task:
@@ -67,3 +71,9 @@ def greater_than(*, test_fraction: float = 0.1) -> Task:
     made = task(wording, params={"test_fraction": test_fraction}, chance=chance, structure=Structure(valid=valid))
     places = made.structure.positions
     return made
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    year = next(int(word[2:]) for word in words if word[:2] == "##" and word[2:].isdigit())
+    return {f"##{later:02d}" for later in range(year + 1, 100)}

@@ -6,13 +6,14 @@ positions back does not solve it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from interp.tasks import _check
 from interp.tasks._language import words
-from interp.tasks._positions import after_earlier_occurrences
+from interp.tasks._positions import after_earlier_occurrences, after_the_last_same
 from interp.tasks._splits import drawn
 from interp.types import Batch, Prompts, Structure, Task, TextForm, Texts
 
@@ -26,6 +27,9 @@ WORDS = words(
     "moon mouse night ocean paper park pen pipe queen rain ring river road rock roof rose salt school ship snow star"
 )
 """What the first 64 tokens of the own vocabulary are called in text: words of one token under common tokenizers."""
+
+TRIED: tuple[dict[str, Any], ...] = ({}, {"vocab_size": 5, "length": 7, "min_period": 3, "max_period": 5})
+"""Parameters that the tests try."""
 
 
 def induction(*, vocab_size: int = 64, length: int = 48, min_period: int = 8, max_period: int = 24) -> Task:
@@ -85,3 +89,8 @@ def induction(*, vocab_size: int = 64, length: int = 48, min_period: int = 8, ma
         structure=Structure(required=after_earlier_occurrences, any_tokens=True),
         text=TextForm(texts=texts) if vocab_size <= len(WORDS) else None,
     )
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    return after_the_last_same(words)

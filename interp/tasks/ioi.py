@@ -5,7 +5,8 @@ Wang et al. 2022 (arXiv 2211.00593).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,6 +29,9 @@ NAMES = words(
 )
 PLACES = words("store park school garden house station office river")
 OBJECTS = words("drink book ring ball key letter flower gift")
+
+TRIED: tuple[dict[str, Any], ...] = ({}, {"n_names": 2})
+"""Parameters that the tests try."""
 
 
 def ioi(*, n_names: int = 20, test_fraction: float = 0.1) -> Task:
@@ -57,3 +61,9 @@ def ioi(*, n_names: int = 20, test_fraction: float = 0.1) -> Task:
         needs=("first", "second", "giver"),
     )
     return task(wording, params={"n_names": n_names, "test_fraction": test_fraction}, chance=1 / n_names)
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    giver = words[words.index("##,") + 1]
+    return {words[1], words[3]} - {giver}

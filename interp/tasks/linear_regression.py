@@ -8,7 +8,10 @@ slopes that fit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 MAX_HYPOTHESES = 1_000
+
+TRIED: tuple[dict[str, Any], ...] = ({"n_points": 3}, {"n_points": 4, "dim": 2, "x_max": 2, "w_max": 3, "n_outputs": 5})
+"""Parameters that the tests try."""
 
 
 def linear_regression(*, n_points: int = 8, dim: int = 1, x_max: int = 8, w_max: int = 8, n_outputs: int = 17) -> Task:
@@ -110,3 +116,18 @@ def linear_regression(*, n_points: int = 8, dim: int = 1, x_max: int = 8, w_max:
         **drawn(draw, what=name),
         structure=Structure(references=references),
     )
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    dim, x_max, w_max = params["dim"], params["x_max"], params["w_max"]
+    n_outputs, top = params["n_outputs"], dim * x_max * w_max
+    points = [words[i : i + dim + 1] for i in range(0, len(words), dim + 1)]
+
+    def output(w: tuple[int, ...], x: Sequence[str]) -> str:
+        value = sum(a * int(word[1:]) for a, word in zip(w, x, strict=True))
+        return f"y{int(Fraction(value + top, 2 * top + 1) * n_outputs)}"
+
+    every = product(range(-w_max, w_max + 1), repeat=dim)
+    fits = [w for w in every if all(output(w, point[:dim]) == point[dim] for point in points[:-1])]
+    return {output(w, points[-1]) for w in fits}

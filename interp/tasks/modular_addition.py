@@ -3,10 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 
 from interp.tasks._modular import modular_task
 from interp.types import Task
+
+TRIED: tuple[dict[str, Any], ...] = ({"p": 7},)
+"""Parameters that the tests try."""
 
 
 def modular_addition(
@@ -23,3 +29,8 @@ def modular_addition(
     """
     params = {"p": p, "train_fraction": train_fraction, "split": split, "shuffle_labels": shuffle_labels}
     return modular_task("modular_addition", torch.add, params=params, shuffle_labels=shuffle_labels)
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    return {str((int(words[0]) + int(words[1])) % params["p"])}

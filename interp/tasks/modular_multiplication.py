@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 
 from interp.tasks._modular import modular_task
 from interp.types import Task
+
+TRIED: tuple[dict[str, Any], ...] = ({"p": 7}, {"p": 8, "split": "unordered"})
+"""Parameters that the tests try."""
 
 
 def modular_multiplication(*, p: int = 113, train_fraction: float = 0.3, split: str = "ordered") -> Task:
@@ -21,3 +27,8 @@ def modular_multiplication(*, p: int = 113, train_fraction: float = 0.3, split: 
     """
     params = {"p": p, "train_fraction": train_fraction, "split": split}
     return modular_task("modular_multiplication", torch.mul, params=params)
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    return {str(int(words[0]) * int(words[1]) % params["p"])}

@@ -6,9 +6,10 @@ Michaud et al. 2023 (arXiv 2303.13506): each sub-task is learned in a jump of it
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from math import comb
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,6 +22,9 @@ from interp.types import Batch, Prompts, Structure, Task
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
     from torch import Generator, Tensor
+
+TRIED: tuple[dict[str, Any], ...] = ({"n_tasks": 4, "n_bits": 8, "subset_size": 2},)
+"""Parameters that the tests try."""
 
 
 def multitask_parity(
@@ -108,3 +112,9 @@ def multitask_parity(
             subtask_prompts=subtask_prompts,
         ),
     )
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    subset = multitask_parity(**params).structure.subsets[int(words[0][4:])]
+    return {str(sum(int(words[1 + bit]) for bit in subset) % 2)}

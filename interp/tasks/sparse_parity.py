@@ -5,7 +5,8 @@ Barak et al. 2022 (arXiv 2207.08799): hidden progress, then a jump.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +19,9 @@ from interp.types import Batch, Prompts, Structure, Task
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
     from torch import Generator, Tensor
+
+TRIED: tuple[dict[str, Any], ...] = ({"n_bits": 6, "subset_size": 2}, {"n_bits": 16, "secret": 3})
+"""Parameters that the tests try."""
 
 
 def sparse_parity(*, n_bits: int = 20, subset_size: int = 3, secret: int = 0, test_fraction: float = 0.1) -> Task:
@@ -69,3 +73,9 @@ def sparse_parity(*, n_bits: int = 20, subset_size: int = 3, secret: int = 0, te
         **parts,
         structure=Structure(required=required, subsets=(tuple(subset[0].tolist()),)),
     )
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    (subset,) = sparse_parity(**params).structure.subsets
+    return {str(sum(int(words[bit]) for bit in subset) % 2)}

@@ -5,7 +5,8 @@ Linzen et al. 2016 (arXiv 1611.01368); followed over training by Tigges et al. 2
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 SINGULAR = words("key book dog cat tree car house boat table lamp bird horse flower letter picture chair")
 PLURAL = tuple(f"{noun}s" for noun in SINGULAR)
 PREPOSITIONS = words("near behind beside above below under")
+
+TRIED: tuple[dict[str, Any], ...] = ({}, {"n_attractors": 2, "same_noun": False})
+"""Parameters that the tests try."""
 
 
 def subject_verb_agreement(*, n_attractors: int = 1, same_noun: bool = True, test_fraction: float = 0.1) -> Task:
@@ -64,3 +68,8 @@ def subject_verb_agreement(*, n_attractors: int = 1, same_noun: bool = True, tes
     )
     params = {"n_attractors": n_attractors, "same_noun": same_noun, "test_fraction": test_fraction}
     return task(wording, params=params, chance=0.5, structure=Structure(groups=groups))
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    return {"are"} if words[1].endswith("s") else {"is"}

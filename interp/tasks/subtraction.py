@@ -6,7 +6,8 @@ The sub-tasks mirror those of addition in Quirke & Barez 2024 (arXiv 2310.13121)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +17,9 @@ from interp.types import Task
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
     from torch import Generator, Tensor
+
+TRIED: tuple[dict[str, Any], ...] = ({"n_digits": 1}, {"n_digits": 3}, {"n_digits": 2, "order": "reversed"})
+"""Parameters that the tests try."""
 
 
 def subtraction(*, n_digits: int = 3, base: int = 10, order: str = "plain", test_fraction: float = 0.1) -> Task:
@@ -74,3 +78,8 @@ def subtraction(*, n_digits: int = 3, base: int = 10, order: str = "plain", test
             labels=labels,
         )
     )
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    return _columns.by_hand(words, "-", params)

@@ -6,7 +6,8 @@ cut off at the beginning, so that y_1 = x_1; there p = 17, n = 16, w = 2.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +19,9 @@ from interp.types import Batch, Prompts, Structure, Task
 if TYPE_CHECKING:
     from jaxtyping import Bool, Int
     from torch import Generator, Tensor
+
+TRIED: tuple[dict[str, Any], ...] = ({}, {"p": 3, "length": 4, "window": 2}, {"p": 7, "length": 6, "window": 3})
+"""Parameters that the tests try."""
 
 
 def window_sum(*, p: int = 17, length: int = 16, window: int = 2) -> Task:
@@ -65,3 +69,10 @@ def window_sum(*, p: int = 17, length: int = 16, window: int = 2) -> Task:
         **drawn(draw, what="window_sum"),
         structure=Structure(required=required),
     )
+
+
+def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
+    """Brute force, for the tests: the words that may follow these."""
+    place = len(words) - 1 - words.index("|")
+    window = words[max(place - params["window"] + 1, 0) : place + 1]
+    return {str(sum(map(int, window)) % params["p"])}
