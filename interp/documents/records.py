@@ -212,6 +212,7 @@ _EXPECTED = {
     "too_short": "at least one entry",
     "tuple_type": "a list",
     "mapping_type": "keys and values",
+    "dict_type": "keys and values",
     "dataclass_type": "keys and values",
 }
 

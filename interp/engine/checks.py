@@ -145,7 +145,7 @@ def _check_task(spec: TaskSpec, families: Sequence[FamilySpec], runs: Sequence[P
             task(spec.name, **{**own, **spec.params})
         except InputError as error:
             raise InputError(f"{where}.params: {error}") from None
-        except (TypeError, ValueError, OverflowError, RuntimeError, OSError) as error:
+        except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError, OSError) as error:
             raise InputError(f"{where}.params do not work: {' '.join(str(error).split())}") from None
 
 

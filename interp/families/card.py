@@ -251,7 +251,7 @@ def _check(card: Card, *, where: str) -> None:
     for index, run in enumerate(card.runs or ()):
         at = f"{where}: runs[{index}]"
         if not isinstance(run.get("size"), str) or run["size"] not in card.sizes:
-            raise unknown(f"size in {at}", run.get("size"), card.sizes)
+            raise InputError(f"{at}.size: {unknown('size', run.get('size'), card.sizes)}")
         if not whole().test(run.get("seed", 0)):
             raise InputError(f"{at}.seed is {short(run['seed'])}; expected {whole().phrase}")
         if not LABEL.test(run.get("setting", "base")):
@@ -283,7 +283,9 @@ def _check_places(card: Card, *, where: str) -> None:
     """Every checkpoint lies somewhere else."""
     holding = any(_names_step(getattr(card, key)) for key in TEMPLATES)
     if not isinstance(card.steps, str) and len(listed_steps(card.steps)) > 1 and not holding:
-        raise InputError(f"{where}: there are several steps, but no template has {{step}} or {{thousands}}")
+        raise InputError(
+            f"{where}: there are several steps, and none of {', '.join(TEMPLATES)} has {{step}} or {{thousands}}"
+        )
     found: dict[tuple[str, ...], Mapping[str, Any]] = {}
     for run in _runs(card):
         place = tuple(getattr(card, key).format(**{**run, **_OPEN}) for key in TEMPLATES)

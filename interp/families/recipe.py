@@ -289,15 +289,21 @@ def _all_runs(recipe: Recipe, *, where: str) -> list[PlannedRun]:
 
 def _task(recipe: Recipe, setting: str, *, where: str) -> Task:
     """The task of a setting's runs."""
+    from interp import plugins
     from interp.tasks import task
 
     over = recipe.settings[setting] or Setting()
+    at = f"{where}: settings.{setting}.task" if over.task else f"{where}: task.params"
+    try:
+        plugins.load("tasks", recipe.task.name)
+    except InputError as error:
+        raise InputError(f"{where}: task.name: {error}") from None
     try:
         return task(recipe.task.name, **{**(recipe.task.params or {}), **(over.task or {})})
     except InputError as error:
-        raise InputError(f"{where}: task{f', in setting {setting!r}' if over.task else ''}: {error}") from None
-    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
-        raise InputError(f"{where}: task: its params do not work: {' '.join(str(error).split())}") from None
+        raise InputError(f"{at}: {error}") from None
+    except (TypeError, ValueError, OverflowError, RuntimeError, MemoryError) as error:
+        raise InputError(f"{at} do not work: {' '.join(str(error).split())}") from None
 
 
 def _plan(recipe: Recipe, made: Task, *, size: str, setting: str, seed: int, where: str) -> PlannedRun:
@@ -307,8 +313,8 @@ def _plan(recipe: Recipe, made: Task, *, size: str, setting: str, seed: int, whe
     model = {"n_ctx": made.n_ctx, "d_vocab": len(made.vocab), "d_vocab_out": len(made.vocab), **model}
     if model["d_vocab"] < len(made.vocab) or model["n_ctx"] < made.n_ctx:
         raise InputError(
-            f"{where}: sizes.{size}: the task needs a vocabulary of {len(made.vocab)} and {made.n_ctx} positions; "
-            f"the model has {model['d_vocab']} and {model['n_ctx']}"
+            f"{where}: sizes.{size}: d_vocab is {model['d_vocab']} and n_ctx {model['n_ctx']}; the task needs a "
+            f"vocabulary of {len(made.vocab)} and {made.n_ctx} positions"
         )
     steps, batch = over.steps or recipe.steps, over.batch or recipe.batch
     return PlannedRun(

@@ -82,7 +82,7 @@ def modular_task(
 
 def _items(name: str, *, p: Any, train_fraction: Any, split: Any) -> Int[Tensor, "pair"]:
     """What is dealt to training or test, counted from 0, for each of the p² pairs; the parameters are checked."""
-    _check.whole(name, "p", p, low=2)
+    _check.whole(name, "p", p, low=2, high=2000)  # all p² pairs are in memory: 100 MB at 2000
     _check.fraction(name, "train_fraction", train_fraction)
     _check.one_of(name, "split", split, SPLITS)
     index = torch.arange(p * p)
