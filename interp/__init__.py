@@ -55,6 +55,7 @@ _HOME = {
     "minimality_tests": "interp.circuits.testing.hypotheses",
     "optimal_faithfulness": "interp.circuits.testing.optimal",
     "read_experiment": "interp.engine.checks",
+    "run_experiment": "interp.engine.sweep",
 }
 
 __all__ = sorted([*_HOME, "__version__"])

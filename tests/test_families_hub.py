@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import interp
-from interp.families import card, family, hub, ledger, read_weights, resolve, stream, verify
+from interp.families import asking, card, family, hub, ledger, read_weights, resolve, stream, verify
 from tests.loopback_hub import Hub, serving
 
 SIZE = {"vocab_size": 40, "bos_token_id": 0, "eos_token_id": 0}
@@ -57,7 +57,7 @@ def server(
         monkeypatch.setenv("INTERP_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "standard"))
-        monkeypatch.setattr(hub, "PAUSES", (0.01, 0.01))
+        monkeypatch.setattr(asking, "PAUSES", (0.01, 0.01))
         yield running
 
 
@@ -145,7 +145,7 @@ def test_a_transfer_that_breaks_off_or_crawls_is_completed(
 
 
 def test_a_transfer_that_never_completes_is_one_clear_message(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "PAUSES", ())
+    monkeypatch.setattr(asking, "PAUSES", ())
     server.faults["EleutherAI/pythia-14m", "step1", "model.safetensors"] = "always break"
     with pytest.raises(interp.InputError, match=r"pythia:14m/base/seed0@step1.*could not be reached"):
         read_weights(resolve("pythia:14m/base@step1"))

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 import interp
-from interp.engine import worker
+from interp.engine.bench import clear_bench
 from interp.engine.checks import read_experiment
 from interp.engine.config import Experiment, MeasureSpec, TaskSpec
 from interp.engine.planning import plan
 from interp.engine.sweep import run_experiment
 from interp.engine.units import expand
-from interp.families import family, hub, ledger, verify
+from interp.families import asking, family, hub, ledger, verify
 from interp.measure.questions import evaluate_task
 from interp.table import read_table, write_csv
 from interp.tasks import _text, task
@@ -54,9 +54,9 @@ def server(running: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("INTERP_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "standard"))
-    monkeypatch.setattr(hub, "PAUSES", (0.01, 0.01))
+    monkeypatch.setattr(asking, "PAUSES", (0.01, 0.01))
     monkeypatch.setattr(_text, "SAMPLE_LOGITS", 2**14)  # small splits, for speed
-    worker._MODELS.clear()
+    clear_bench()
     yield running
     running.faults.clear()
     running.watch = lambda revision, name: None
@@ -165,7 +165,7 @@ def test_processes_share_the_budget(server: Hub, tmp_path: Path) -> None:
 
 def test_faults_of_the_network_do_not_change_the_table(server: Hub, tmp_path: Path) -> None:
     sweep(one_task(), tmp_path / "well")
-    worker._MODELS.clear()
+    clear_bench()
     for path in hub.hub_cache().glob("models--*"):
         shutil.rmtree(path)
     for step, fault in enumerate(("break", "503", "slow")):

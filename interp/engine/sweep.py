@@ -6,13 +6,14 @@ Nothing here is lost by a kill: a unit's rows are one file, written whole by the
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import replace
-from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,19 +22,27 @@ import yaml
 
 from interp import files
 from interp.engine import provenance
+from interp.engine.bench import clear_bench
+from interp.engine.checks import read_experiment
 from interp.engine.config import Experiment, resolved
-from interp.engine.units import Unit, expand
-from interp.engine.worker import measure_unit
+from interp.engine.units import Unit, expand, needs_of_measure
+from interp.engine.worker import cannot_store, measure_units
+from interp.errors import InputError
 from interp.table import store
+from interp.training.pool import end_with_parent
 
 TRIES = 3
 """How often a unit is tried when the process that works on it dies (out of memory, say)."""
+
+STRETCH = 8
+"""How many units a worker takes at most at a time, where each is compared with the one before it. A choice: a stretch
+of n costs n + 1 observations instead of 2 n, and is lost with its worker."""
 
 Log = Callable[[str, float, int], None]
 
 
 def run_experiment(
-    experiment: Experiment,
+    experiment: Experiment | str | Path,
     out: str | Path,
     *,
     root: str | Path | None = None,
@@ -41,16 +50,28 @@ def run_experiment(
     shard: tuple[int, int] = (0, 1),
     executor: Executor | None = None,
 ) -> dict[str, Any]:
-    """Grow what is missing, measure what is missing, and leave a run directory; returns `store.status(out)`.
+    """Grow what is missing, measure what is missing, and leave a run directory.
 
     Args:
-        out: the run directory, made or continued.
+        experiment: an experiment, or the path of its file.
+        out: the run directory, made or continued. Damaged files in it are set aside and made again.
         root: where checkpoints are; by default ./checkpoints.
         workers: processes, one torch thread each; by default one a core.
         shard: (i, n): only each n-th unit from the i-th on, for job arrays that share `out`.
-        executor: runs the units instead of the built-in pool (any `concurrent.futures.Executor`, such as Dask's); it
-            has `workers` of them, where each is to fetch its next checkpoint while it measures one.
+        executor: runs the units instead of the built-in pool (any `concurrent.futures.Executor`, such as Dask's). One of
+            threads measures one unit after the other: models exchange their weights in place. The table is the same.
+
+    Returns:
+        `store.status(out)`: `done` and `units` (counts), `missing` (addresses), `failures` (each with unit, task,
+        measure and error), and more.
+
+    Raises:
+        InputError: wrong input, before anything is written.
+        OSError: the run directory cannot be written; what is done is kept, and the same call goes on from there.
     """
+    _check(workers, shard, executor)
+    if not isinstance(experiment, Experiment):
+        experiment = read_experiment(experiment)
     out = Path(out)
     units = expand(experiment, root=root, workers=workers)
     for name in store.heal(out):
@@ -59,10 +80,11 @@ def run_experiment(
     files.write_json(out / "environment.json", provenance.environment())
     store.write_plan(out, [(unit.address, [result.key for result in unit.results]) for unit in units])
 
-    todo = missing(units[shard[0] :: shard[1]], store.keys(out) - _lost(units, out))
+    todo = missing(units[shard[0] :: shard[1]], _there(units, out))
     log = _progress(len(todo), len(units), out / "run.log")
     if executor is not None:
-        _drain(_submit(executor, todo, experiment, out, workers), out, log)
+        with _given_up_after(executor, todo, experiment, out, workers) as futures:
+            _fail(_drain(futures, out, log), out)
     elif todo:
         _run_in_processes(todo, experiment, out, workers or os.cpu_count() or 1, log)
     return store.status(out)
@@ -74,11 +96,22 @@ def missing(units: Sequence[Unit], there: set[str]) -> list[Unit]:
     return [unit for unit in left if unit.results]
 
 
-def _lost(units: Sequence[Unit], out: Path) -> set[str]:
-    """The keys of circuits whose rows are in the store, and whose files are not."""
+def _check(workers: int | None, shard: tuple[int, int], executor: Executor | None) -> None:
+    """Raises InputError for what no sweep can be run with."""
+    if workers is not None and (not isinstance(workers, int) or isinstance(workers, bool) or workers < 1):
+        raise InputError(f"workers is {workers!r}; expected a number of processes, at least 1")
+    part, whole = shard
+    if not (isinstance(part, int) and isinstance(whole, int) and 0 <= part < whole):
+        raise InputError(f"shard is {shard!r}; expected (i, n) with i from 0 to n-1")
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise InputError(f"executor is a {type(executor).__name__}; expected a concurrent.futures.Executor")
+
+
+def _there(units: Sequence[Unit], out: Path) -> set[str]:
+    """The keys of what is in the store; of circuits only where their files are there too."""
     circuits = {result.key for unit in units for result in unit.results if result.measure is None}
-    there = {folder: {file.stem for file in (out / folder).glob("*.json")} for folder in ("circuits", "formation")}
-    return circuits - (there["circuits"] & there["formation"])
+    held = {folder: {file.stem for file in (out / folder).glob("*.json")} for folder in ("circuits", "formation")}
+    return store.keys(out) - (circuits - (held["circuits"] & held["formation"]))
 
 
 def _run_in_processes(todo: Sequence[Unit], experiment: Experiment, out: Path, workers: int, log: Log) -> None:
@@ -86,43 +119,109 @@ def _run_in_processes(todo: Sequence[Unit], experiment: Experiment, out: Path, w
     for attempt in range(TRIES):
         # A unit that kills its process breaks the whole pool: later attempts isolate it by working one at a time.
         size = min(workers, len(todo)) if attempt == 0 else 1
-        pool = ProcessPoolExecutor(size, mp_context=get_context("spawn"))
-        try:
-            todo = _drain(_submit(pool, todo, experiment, out, size), out, log)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        pool = ProcessPoolExecutor(size, mp_context=get_context("spawn"), initializer=_start_worker)
+        stretch = None if attempt == 0 else 1
+        with _ended(pool), _given_up_after(pool, todo, experiment, out, size, stretch) as futures:
+            died = _drain(futures, out, log)
+        todo = missing(died, _there(died, out))
         if not todo:
             return
+    _fail(todo, out)
+
+
+def _start_worker() -> None:
+    """A worker ends with its parent, however that ends; Ctrl-C is the parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+
+
+@contextmanager
+def _ended(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """The pool shut down; where the block raises, its processes are killed: every file that they write is whole or
+    absent, so nothing is lost but the units in work."""
+    try:
+        yield
+    except BaseException:
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.kill()
+        raise
+    pool.shutdown(wait=True)
+
+
+@contextmanager
+def _given_up_after(
+    executor: Executor,
+    todo: Sequence[Unit],
+    experiment: Experiment,
+    out: Path,
+    workers: int | None,
+    stretch: int | None = None,
+) -> Iterator[dict[Future[list[dict[str, Any]]], list[Unit]]]:
+    """All units submitted in order, in stretches, each with the checkpoint that its worker will probably be given next;
+    what waits is cancelled where the block raises."""
+    parts = _stretches(todo, experiment, workers or 1, stretch)
+    following = [part[0].ref for part in parts[workers:]] if workers else []
+    ahead = [*following, *[None] * (len(parts) - len(following))]
+    futures = {
+        executor.submit(measure_units, part, experiment, out, after): part
+        for part, after in zip(parts, ahead, strict=True)
+    }
+    try:
+        yield futures
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+    finally:
+        clear_bench()  # an executor of threads measured here
+
+
+def _stretches(
+    todo: Sequence[Unit], experiment: Experiment, workers: int, longest: int | None = None
+) -> list[list[Unit]]:
+    """The units in order; several of one run together where measures compare a checkpoint with the one before it."""
+    compares = any("previous" in needs_of_measure(measure.name) for measure in experiment.measures)
+    longest = longest or (min(STRETCH, max(1, len(todo) // (4 * workers))) if compares else 1)
+    parts: list[list[Unit]] = []
     for unit in todo:
-        store.write_failures(out, unit.address, [_failure(unit, "the process that measured it died")])
+        if parts and len(parts[-1]) < longest and parts[-1][-1].final == unit.final:
+            parts[-1].append(unit)
+        else:
+            parts.append([unit])
+    return parts
 
 
-def _submit(
-    executor: Executor, todo: Sequence[Unit], experiment: Experiment, out: Path, workers: int | None
-) -> dict[Future[dict[str, Any]], Unit]:
-    """All units in order, each with the checkpoint that its worker will probably be given next: `workers` later."""
-    ahead = [unit.ref for unit in todo[workers:]] if workers else []
-    pairs = zip_longest(todo, ahead)
-    return {executor.submit(measure_unit, unit, experiment, out, following): unit for unit, following in pairs}
+def _drain(futures: dict[Future[list[dict[str, Any]]], list[Unit]], out: Path, log: Log) -> list[Unit]:
+    """Wait for all; returns the units whose process died. Any other exception is that unit's failure.
 
-
-def _drain(futures: dict[Future[dict[str, Any]], Unit], out: Path, log: Log) -> list[Unit]:
-    """Wait for all; returns the units whose process died. Any other exception is that unit's failure."""
-    died = []
+    Raises:
+        OSError: the run directory cannot be written.
+    """
+    died: list[Unit] = []
     for future in as_completed(futures):
-        unit = futures[future]
+        units = futures[future]
         try:
             done = future.result()
-            failures = done["failures"]
-            seconds = done["seconds"]
         except BrokenProcessPool:
-            died.append(unit)
+            died += units
             continue
         except Exception as error:  # a unit's failure must not stop the others
-            failures, seconds = [_failure(unit, f"{type(error).__name__}: {error}")], 0.0
-        store.write_failures(out, unit.address, failures)
-        log(unit.address, seconds, len(failures))
+            if cannot_store(error, out):
+                raise
+            done = [
+                {"failures": [_failure(unit, f"{type(error).__name__}: {error}")], "seconds": 0.0} for unit in units
+            ]
+        for unit, entry in zip(units, done, strict=True):
+            store.write_failures(out, unit.address, entry["failures"])
+            log(unit.address, entry["seconds"], len(entry["failures"]))
     return died
+
+
+def _fail(units: Sequence[Unit], out: Path) -> None:
+    for unit in units:
+        store.write_failures(out, unit.address, [_failure(unit, "the process that measured it died")])
 
 
 def _failure(unit: Unit, error: str) -> dict[str, str]:

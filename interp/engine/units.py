@@ -1,8 +1,9 @@
 """Experiment -> units of work: which checkpoints, compared with which, and the key of every result.
 
-A key is made of everything that went into a result: the weights (and those of the previous, first or final checkpoint
-where the measure compares with them; the circuit of another run where it uses one), the task and its split, the
-prompts, the measure, its parameters and its code. A result is reused only when its key is the same.
+A key is made of everything that goes into a result's rows: the checkpoint (`interp.families.identity`: its address,
+weights, configuration and tokenizer) and those that the measure compares with, the circuit of another run where it uses
+one, the task, its label, code and split, the prompts, the measure, its parameters, its code and the library's
+(`interp.engine.provenance`), the device and precision. A result is reused only when its key is the same.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from interp import plugins
+from interp.engine import provenance
 from interp.engine.config import Experiment, FamilySpec, MeasureSpec, Steps, TaskSpec
 from interp.errors import InputError
+from interp.families.identity import identity
 from interp.table.store import digest
 from interp.types import CheckpointRef, Task
 
@@ -51,7 +55,10 @@ class Unit:
 
 
 def expand(experiment: Experiment, *, root: str | Path | None = None, workers: int | None = None) -> list[Unit]:
-    """Every unit of the experiment, run by run in order of steps; recipes' runs that are missing are trained first."""
+    """Every unit of the experiment, run by run in order of steps; recipes' runs that are missing are trained first, and
+    checkpoints without digests of their files are sealed."""
+    for known in (identity, provenance.code_of, _task_digest):
+        known.cache_clear()  # files may have changed since
     runs = [
         (stored, choose_steps([ref.step for ref in stored], spec.steps))
         for spec in experiment.families
@@ -84,6 +91,11 @@ def choose_steps(available: Sequence[int], steps: Steps) -> list[int]:
     return sorted(steps)
 
 
+def needs_of_measure(name: str) -> Mapping[str, str]:
+    """What an indicator reads, and where."""
+    return plugins.module("indicators", name).NEEDS
+
+
 def address(ref: CheckpointRef) -> str:
     """The full address of a checkpoint."""
     return f"{ref.family}:{ref.size}/{ref.setting}/seed{ref.seed}@step{ref.step}"
@@ -105,12 +117,13 @@ def task_of(spec: TaskSpec, ref: CheckpointRef) -> tuple[Task, int]:
 def _runs(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> list[list[CheckpointRef]]:
     """The stored checkpoints of every run that the entry selects."""
     from interp.families import family
+    from interp.families.verification import seal
 
     if spec.recipe is not None:
         name = _grow(spec, root=root, workers=workers)
     else:
         name = spec.name or spec.hub or ""
-    refs = family(name, root=root).checkpoints(size=spec.sizes, setting=spec.settings, seed=spec.seeds)
+    refs = seal(family(name, root=root).checkpoints(size=spec.sizes, setting=spec.settings, seed=spec.seeds))
     runs: dict[tuple[str, str, str, int], list[CheckpointRef]] = {}
     for ref in refs:
         runs.setdefault(_run_of(ref), []).append(ref)
@@ -199,19 +212,20 @@ def _pinned_where_used(
 def _results(unit: Unit, experiment: Experiment, *, with_circuit: bool) -> Iterator[Result]:
     """The results wanted of a unit; circuit-based measures only where a circuit is looked for."""
     for index, spec in enumerate(experiment.tasks):
+        common, circuit = _common(unit.ref, spec, experiment), circuit_key(unit.ref, spec, experiment)
         if with_circuit:
-            yield Result(key=circuit_key(unit.ref, spec, experiment), task=index, measure=None)
+            yield Result(key=circuit, task=index, measure=None)
         for measure in experiment.measures:
-            needs = plugins.module("indicators", measure.name).NEEDS
+            needs = needs_of_measure(measure.name)
             if "circuit" in needs and not with_circuit:
                 continue
-            compared = {part: _weights(getattr(unit, part)) for part in COMPARED if part in needs}
+            others = {part: getattr(unit, part) for part in COMPARED if part in needs}
+            compared = {part: other and identity(other) for part, other in others.items()}
             if "reference" in needs and unit.reference is not None:
                 compared["reference"] = circuit_key(unit.reference, spec, experiment)
-            given = circuit_key(unit.ref, spec, experiment) if "circuit" in needs else None
-            version = plugins.source_version("indicators", measure.name)
-            common = _common(unit.ref, spec, experiment)
-            key = digest(common, spec.n_prompts, compared, given, measure.name, dict(measure.params), version)
+            given = circuit if "circuit" in needs else None
+            code = provenance.code_of("indicators", measure.name)
+            key = digest(common, spec.n_prompts, compared, given, measure.name, dict(measure.params), code)
             yield Result(key=key, task=index, measure=measure)
 
 
@@ -221,37 +235,36 @@ def circuit_key(ref: CheckpointRef, spec: TaskSpec, experiment: Experiment) -> s
     if wanted is None:
         return ""
     formation = "circuits.formation"
-    versions = [plugins.source_version(formation, part) for part in plugins.names(formation)]
-    versions.append(plugins.source_version("circuits", wanted.method))
-    return digest(_common(ref, spec, experiment), wanted.method, wanted.metric, wanted.n_prompts, versions)
+    parts = (*((formation, part) for part in plugins.names(formation)), ("circuits", wanted.method))
+    code = [provenance.code_of(*part) for part in parts]
+    return digest(_common(ref, spec, experiment), wanted.method, wanted.metric, wanted.n_prompts, code)
 
 
 def _common(ref: CheckpointRef, spec: TaskSpec, experiment: Experiment) -> tuple[Any, ...]:
     """What every result of a checkpoint and task depends on."""
-    task = json.dumps([spec.name, dict(spec.params), ref.manifest.get("task")], sort_keys=True, default=str)
-    tokenizer = ref.manifest.get("source", {}).get("tokenizer")
-    return _weights(ref), tokenizer, _task_digest(task, spec, ref), experiment.seed, experiment.dtype, experiment.device
+    described = json.dumps([spec.name, dict(spec.params), ref.manifest.get("task")], sort_keys=True, default=str)
+    if described not in _DESCRIBED:
+        _DESCRIBED[described] = spec, ref
+    how = experiment.seed, experiment.dtype, experiment.device
+    return identity(ref), spec.label, _task_digest(described), *how, provenance.code_of("", "")
 
 
 def _run_of(ref: CheckpointRef) -> tuple[str, str, str, int]:
     return ref.family, ref.size, ref.setting, ref.seed
 
 
-def _weights(ref: CheckpointRef | None) -> str | None:
-    return None if ref is None else ref.sha256 or address(ref)
+_DESCRIBED: dict[str, tuple[TaskSpec, CheckpointRef]] = {}
+"""A task and a checkpoint of a run that was trained on it, for each way that a task is described."""
 
 
-_TASK_DIGESTS: dict[str, str] = {}
-
-
-def _task_digest(described: str, spec: TaskSpec, ref: CheckpointRef) -> str:
-    """The task's fingerprint and split seed, computed once for each way that it is described."""
+@cache
+def _task_digest(described: str) -> str:
+    """The task's fingerprint, code and split seed, computed once for each way that it is described."""
     from interp.tasks._fingerprint import fingerprint
 
-    if described not in _TASK_DIGESTS:
-        task, split_seed = task_of(spec, ref)
-        _TASK_DIGESTS[described] = digest(fingerprint(task), split_seed)
-    return _TASK_DIGESTS[described]
+    spec, ref = _DESCRIBED[described]
+    task, split_seed = task_of(spec, ref)
+    return digest(fingerprint(task), provenance.code_of("tasks", spec.name), split_seed)
 
 
 def _log_spaced(available: Sequence[int], n: int) -> list[int]:

@@ -30,10 +30,15 @@ class ReadAhead:
         """Begins to read what comes next, where that has not begun."""
         from interp.families.read import read_weights
 
-        if self.next is not None:
+        if self.next is not None and self.reading is None:
             self.thread = self.thread or ThreadPoolExecutor(max_workers=1, thread_name_prefix="interp-read")
             self.reading = self.next, self.thread.submit(read_weights, self.next)
             self.next = None
+
+    def settle(self) -> None:
+        """Waits for what is being read: transformers' loading is not made for two threads at once."""
+        if self.thread is not None:
+            self.thread.submit(lambda: None).result()
 
     def weights(self, ref: CheckpointRef) -> dict[str, Tensor]:
         """The weights of a checkpoint: those read ahead, or else read now (again, where reading ahead failed)."""

@@ -8,36 +8,31 @@ this library: the longest unused revisions go first, and what somebody reads sta
 
 from __future__ import annotations
 
+import json
 import os
 import re
-import time
-from collections.abc import Callable, Iterator, Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 from interp.errors import InputError
 from interp.families import ledger
 from interp.families.address import format_address
-from interp.families.weights import digest, is_whole
+from interp.families.asking import Listed, Unreachable, download, listed_files, listed_revisions
+from interp.families.weights import TOKENIZER_FILES, digest, folder_digest, is_whole
 from interp.types import CheckpointRef
 
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi, ModelInfo
+TRIES = 3
+"""How often a checkpoint is fetched for one use: others may make room before it begins."""
 
-PAUSES = (1.0, 4.0, 10.0)
-"""Seconds to wait before another try where the hub does not answer, or breaks off."""
+LARGEST_BESIDE = 2**28
+"""Bytes of a configuration or tokenizer's file. The listed families' largest is 35 MB."""
 
 _WEIGHTS = (r"model(-\d+-of-\d+)?\.safetensors", r"pytorch_model(-\d+-of-\d+)?\.bin")
 _BESIDE = r"config\.json|generation_config\.json|.*\.index\.json"
-_TOKENIZER = r"tokenizer.*|vocab.*|merges\.txt|special_tokens_map\.json|added_tokens\.json"
-_Answer = TypeVar("_Answer")
-
-
-class Unreachable(InputError):
-    """The hub does not answer."""
 
 
 def fetch(ref: CheckpointRef) -> Path:
@@ -56,61 +51,92 @@ def on_disk(ref: CheckpointRef) -> Iterator[Path]:
     """As `fetch`; the folder stays there while the block reads it, whatever room others need."""
     source = ref.manifest["source"]
     found = _cached(source) or _fetch(ref)
-    while True:
+    for _ in range(TRIES):
         with ledger.in_use(found, cache=hub_cache()):
             if _cached(source) == found:
                 yield found / source.get("subfolder", "")
                 return
         found = _fetch(ref)  # another process made room before this one began to read
+    raise InputError(
+        f"{_what(ref)}: what was fetched is gone before it is read, {TRIES} times; is the disk budget too small?"
+    )
 
 
 def _fetch(ref: CheckpointRef) -> Path:
-    info = _describe(ref)
-    files = _wanted(info, ref.manifest["source"])
-    with ledger.room_for(sum(_size(info, name) for name in files), cache=hub_cache()):
-        return _download(ref, info, files)
+    files = _wanted(_describe(ref), ref.manifest["source"])
+    with ledger.room_for(sum(file.size for file in files), cache=hub_cache()):
+        return _download(ref, files)
 
 
 def pinned(refs: Sequence[CheckpointRef]) -> list[CheckpointRef]:
-    """The references with the digests of their weights. Where they are not known the hub is asked; what it keeps no
-    digest of is fetched.
+    """The references with the digests of their weights, and of their configuration and tokenizer (`beside` in the
+    manifest). Where they are not known the hub is asked; what it keeps no digest of is fetched.
 
     The digest of several files is that of their digests. `sha256` stays None where a checkpoint is neither on the hub
     nor on this machine, or the hub cannot be reached.
     """
-    known = ledger.digests(hub_cache())
+    known, beside = ledger.digests(hub_cache()), ledger.digests(hub_cache(), of="beside")
     found, reachable = [], True
     for ref in refs:
-        if ref.sha256 is None and ref.manifest.get("source", {}).get("kind") == "hub":
+        if ref.manifest.get("source", {}).get("kind") == "hub":
             name = place(ref.manifest["source"])
-            if name not in known:
+            if name not in known or name not in beside:
                 try:
-                    known[name] = _digest(ref, ask=reachable)
+                    known[name], beside[name] = _digests(ref, ask=reachable)
                 except Unreachable:
-                    known[name], reachable = None, False
-                ledger.record(name, known[name], cache=hub_cache())
-            ref = replace(ref, sha256=known[name])
+                    known[name], beside[name], reachable = None, None, False
+                ledger.record(name, known[name], beside[name], cache=hub_cache())
+            ref = replace(ref, sha256=known[name], manifest={**ref.manifest, "beside": beside[name]})
         found.append(ref)
     return found
 
 
-def _digest(ref: CheckpointRef, *, ask: bool) -> str | None:
-    """The digest of a checkpoint's weights: that of the files, where the hub tells none."""
+def _digests(ref: CheckpointRef, *, ask: bool) -> tuple[str | None, str | None]:
+    """The digests of a checkpoint's weights (of the files, where the hub tells none) and of what lies beside them."""
     source = ref.manifest["source"]
     if cached_folder(ref) is None:
         if not ask:
-            return None
+            return None, None
         try:
-            announced = _announced(_describe(ref), source)
-            if announced is not None:
-                return announced
+            files = _wanted(_describe(ref), source)
+            weights = _announced(files, source)
+            if weights is not None:
+                beside = [file for file in files if file.name not in _weight_files([f.name for f in files], source)]
+                return weights, folder_digest(_download_all(ref, beside) / source.get("subfolder", ""))
         except Unreachable:
             raise
         except InputError:
-            return None
+            return None, None
     with on_disk(ref) as folder:
         names = _weight_files([path.name for path in folder.iterdir()], {**source, "subfolder": ""})
-        return ledger.joined([digest(folder / name) for name in names])
+        return ledger.joined([digest(folder / name) for name in names]), folder_digest(folder)
+
+
+def tokenizer_folder(repo: str) -> Path:
+    """The folder on this machine that holds a repository's tokenizer, with its configuration; fetched where it is not
+    here.
+
+    Raises:
+        InputError: as `fetch`.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    kept = ledger.listing(f"{repo} tokenizer", cache=hub_cache(), max_age_days=None)
+    names = kept or ["tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "tokenizer.model"]
+    for cache in (hub_cache(), Path(constants.HF_HUB_CACHE)):
+        paths = [try_to_load_from_cache(repo, name, cache_dir=cache) for name in names]
+        there = [Path(path) for path in paths if isinstance(path, str)]
+        if there and (len(there) == len(names) if kept else cache != hub_cache()):
+            return there[0].parent
+    what = f"the tokenizer of {repo}"
+    files = [
+        file for file in listed_files(repo, None, what=what) if _is(file.name, "", rf"config\.json|{TOKENIZER_FILES}")
+    ]
+    if not files:
+        raise InputError(f"{what}: the hub has no files of one")
+    paths_ = [_download_file(repo, "main", file, what=what) for file in files]
+    ledger.keep_listing(f"{repo} tokenizer", [file.name for file in files], cache=hub_cache())
+    return paths_[0].parent
 
 
 def published(repo: str, where: str) -> list[str]:
@@ -122,7 +148,7 @@ def published(repo: str, where: str) -> list[str]:
     if kept is not None:
         return kept
     try:
-        names = _patiently(lambda: _names(repo, where), what=f"the list of checkpoints in {repo}")
+        names = _names(repo, where)
     except InputError:
         kept = ledger.listing(f"{repo} {where}", cache=hub_cache(), max_age_days=None)
         if kept is None:
@@ -149,48 +175,42 @@ def place(source: dict[str, Any]) -> str:
     return f"{source['repo']}@{source.get('revision', 'main')}" + (f"/{inside}" if inside else "")
 
 
-def _api() -> HfApi:
-    from huggingface_hub import HfApi
-
-    return HfApi(endpoint=_endpoint())
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("HF_ENDPOINT")
-
-
 def _names(repo: str, where: str) -> list[str]:
+    what = f"the list of checkpoints in {repo}"
     if where == "revision":
-        refs = _api().list_repo_refs(repo)
-        return [ref.name for ref in [*refs.branches, *refs.tags]]
-    files = [entry.rfilename for entry in _api().model_info(repo).siblings or []]
+        return listed_revisions(repo, what=what)
+    files = [file.name for file in listed_files(repo, None, what=what)]
     if where == "file":
         return files
     return sorted({str(PurePosixPath(name).parent) for name in files if PurePosixPath(name).name == "config.json"})
 
 
-def _describe(ref: CheckpointRef) -> ModelInfo:
+def _what(ref: CheckpointRef) -> str:
+    return f"{format_address(ref)} ({place(ref.manifest['source'])})"
+
+
+def _describe(ref: CheckpointRef) -> list[Listed]:
     """The files of a revision with their sizes and digests."""
     source = ref.manifest["source"]
-    return _patiently(
-        lambda: _api().model_info(source["repo"], revision=source.get("revision", "main"), files_metadata=True),
-        what=f"{format_address(ref)} ({place(source)})",
-    )
+    return listed_files(source["repo"], source.get("revision", "main"), what=_what(ref))
 
 
-def _wanted(info: ModelInfo, source: dict[str, Any]) -> list[str]:
+def _wanted(files: Sequence[Listed], source: dict[str, Any]) -> list[Listed]:
     """The files to fetch: weights as safetensors where there are any, else as .bin; the configuration; the
     tokenizer."""
-    names = [entry.rfilename for entry in info.siblings or []]
+    names = [file.name for file in files]
     if source.get("file"):
-        return [name for name in (source["file"], "config.json") if name in names]
-    weights = _weight_files(names, source)
-    beside = _BESIDE if source.get("tokenizer") else f"{_BESIDE}|{_TOKENIZER}"
-    folder = source.get("subfolder", "")
-    others = [name for name in names if _is(name, folder, beside)]
-    if not weights or str(PurePosixPath(folder) / "config.json") not in others:
-        raise InputError(f"{place(source)} has no weights with a config.json that transformers can load")
-    return weights + others
+        chosen = [name for name in (source["file"], "config.json") if name in names]
+    else:
+        weights = _weight_files(names, source)
+        beside = _BESIDE if source.get("tokenizer") else f"{_BESIDE}|{TOKENIZER_FILES}"
+        folder = source.get("subfolder", "")
+        others = [name for name in names if _is(name, folder, beside)]
+        if not weights or str(PurePosixPath(folder) / "config.json") not in others:
+            raise InputError(f"{place(source)} has no weights with a config.json that transformers can load")
+        chosen = weights + others
+    known = {file.name: file for file in files}
+    return [known[name] for name in chosen]
 
 
 def _weight_files(names: Sequence[str], source: dict[str, Any]) -> list[str]:
@@ -205,63 +225,75 @@ def _is(name: str, folder: str, pattern: str) -> bool:
     return str(path.parent) == str(PurePosixPath(folder)) and re.fullmatch(pattern, path.name) is not None
 
 
-def _size(info: ModelInfo, name: str) -> int:
-    return next((entry.size or 0 for entry in info.siblings or [] if entry.rfilename == name), 0)
-
-
-def _sha256(info: ModelInfo, name: str) -> str | None:
-    """The digest that the hub keeps of a large file."""
-    entry = next((entry for entry in info.siblings or [] if entry.rfilename == name), None)
-    return entry.lfs.sha256 if entry is not None and entry.lfs is not None else None
-
-
-def _announced(info: ModelInfo, source: dict[str, Any]) -> str | None:
-    files = _weight_files([entry.rfilename for entry in info.siblings or []], source)
-    found = [_sha256(info, name) for name in files]
+def _announced(files: Sequence[Listed], source: dict[str, Any]) -> str | None:
+    names = _weight_files([file.name for file in files], source)
+    found = [file.sha256 for name in names for file in files if file.name == name]
     return ledger.joined([value for value in found if value]) if found and all(found) else None
 
 
-def _download(ref: CheckpointRef, info: ModelInfo, files: Sequence[str]) -> Path:
+def _download(ref: CheckpointRef, files: Sequence[Listed]) -> Path:
     """Fetches the files of a revision and compares their digests with what the hub says; returns the revision's
     folder."""
     source = ref.manifest["source"]
-    what = f"{format_address(ref)} ({place(source)})"
-    root, found = Path(), []
-    for name in files:
-        path = _patiently(partial(_download_file, source, name), what=f"{what}, {name}")
-        root = Path(path.parents[len(PurePosixPath(name).parts) - 1])
-        if name in _weight_files(files, source):
-            sha256, announced = digest(path), _sha256(info, name)
-            if announced is not None and sha256 != announced:
-                path.resolve().unlink()
-                raise InputError(
-                    f"{what}: {name} arrived with the digest {sha256[:12]}…, the hub says {announced[:12]}…"
-                )
-            found.append(sha256)
-    _compare(ref, ledger.joined(found), folder=root)
+    root = _download_all(ref, files)
+    weights = [digest(root / name) for name in _weight_files([file.name for file in files], source)]
+    _compare(ref, ledger.joined(weights), folder_digest(root / source.get("subfolder", "")), folder=root)
     return root
 
 
-def _download_file(source: dict[str, Any], name: str) -> Path:
-    from huggingface_hub import hf_hub_download
+def _download_all(ref: CheckpointRef, files: Sequence[Listed]) -> Path:
+    """Fetches files of a revision, each checked: the hub's digest of it, and that it was not cut short before it came
+    there."""
+    source, root = ref.manifest["source"], Path()
+    for file in files:
+        what = f"{_what(ref)}, {file.name}"
+        path = _download_file(source["repo"], source.get("revision", "main"), file, what=what)
+        if file.sha256 is not None and digest(path) != file.sha256:
+            sha256 = digest(path)
+            path.resolve().unlink()
+            raise InputError(f"{what} arrived with the digest {sha256[:12]}…, the hub says {file.sha256[:12]}…")
+        if not _is_sound(path):
+            path.resolve().unlink()
+            raise InputError(f"{what} is damaged on the hub: cut short, or not what its name says")
+        root = path.parents[len(PurePosixPath(file.name).parts) - 1]
+    return root
 
-    path = hf_hub_download(
-        source["repo"], name, revision=source.get("revision", "main"), cache_dir=hub_cache(), endpoint=_endpoint()
-    )
-    return Path(path)
+
+def _download_file(repo: str, revision: str, file: Listed, *, what: str) -> Path:
+    beside = _is(PurePosixPath(file.name).name, "", f"{_BESIDE}|{TOKENIZER_FILES}")
+    if beside and file.size > LARGEST_BESIDE:
+        raise InputError(f"{what}: {file.size} bytes are no configuration and no tokenizer")
+    size = file.size or (LARGEST_BESIDE if beside else None)
+    return download(repo, file.name, revision=revision, cache=hub_cache(), size=size, what=what)
 
 
-def _compare(ref: CheckpointRef, sha256: str, *, folder: Path) -> None:
-    """Keeps the digest of what was fetched; other weights than last time behind the same name are an error."""
+def _is_sound(path: Path) -> bool:
+    """Whether a file is as long as it says itself, where it does, or parses."""
+    if path.suffix == ".safetensors":
+        return is_whole(path)
+    if path.suffix == ".json":
+        try:
+            json.loads(path.read_bytes())
+        except (ValueError, RecursionError):
+            return False
+    with path.open("rb") as file:
+        is_zip = path.suffix in (".bin", ".pth") and file.read(2) == b"PK"
+    return not is_zip or zipfile.is_zipfile(path)
+
+
+def _compare(ref: CheckpointRef, sha256: str, beside: str, *, folder: Path) -> None:
+    """Keeps the digests of what was fetched; other weights than last time behind the same name are an error, and so is
+    another configuration or tokenizer."""
     name = place(ref.manifest["source"])
-    before = ledger.digests(hub_cache()).get(name)
-    if before is not None and before != sha256:
-        ledger.remove_revision(folder)
-        raise InputError(
-            f"{format_address(ref)}: the weights behind {name} changed: digest {before[:12]}… before, {sha256[:12]}… "
-            f"now; to accept the new ones remove the entry from {ledger.path(hub_cache())}"
-        )
-    ledger.record(name, sha256, cache=hub_cache())
+    for what, of, now in (("weights", "digests", sha256), ("configuration or tokenizer", "beside", beside)):
+        before = ledger.digests(hub_cache(), of=of).get(name)
+        if before is not None and before != now:
+            ledger.remove_revision(folder)
+            raise InputError(
+                f"{format_address(ref)}: the {what} behind {name} changed: digest {before[:12]}… before, {now[:12]}… "
+                f"now; to accept the new remove the entry from {ledger.path(hub_cache())}"
+            )
+    ledger.record(name, sha256, beside, cache=hub_cache())
 
 
 def _cached(source: dict[str, Any]) -> Path | None:
@@ -295,43 +327,3 @@ def _all_there(folder: Path, source: dict[str, Any]) -> bool:
                 is_whole(folder / name) for name in names if name.endswith(".safetensors")
             )
     return False
-
-
-def _patiently(call: Callable[[], _Answer], *, what: str) -> _Answer:
-    """The answer of the hub, asked again a few times where it does not answer or breaks off.
-
-    Raises:
-        InputError: the hub says no, or nothing is heard after all tries.
-    """
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    transport_error: Any = HfHubHTTPError.__bases__[0]  # httpx's in one version of huggingface_hub, httpx2's in another
-    last: Exception | None = None
-    for pause in (*PAUSES, None):
-        try:
-            return call()
-        except GatedRepoError as error:
-            raise InputError(f"{what}: access has to be asked for on the hub") from error
-        except RepositoryNotFoundError as error:
-            raise InputError(f"{what}: the hub has no such repository") from error
-        except RevisionNotFoundError as error:
-            raise InputError(f"{what}: the hub has no such revision") from error
-        except EntryNotFoundError as error:
-            if not isinstance(error, OSError) or getattr(error, "response", None) is not None:
-                raise InputError(f"{what}: the hub has no such file") from error
-            last = error
-        except (OSError, RuntimeError, transport_error) as error:
-            last = error
-        if pause is not None:
-            time.sleep(pause)
-    raise Unreachable(f"{what}: the hub could not be reached, and no cache has it ({_first_line(last)})") from last
-
-
-def _first_line(error: Exception | None) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -27,6 +27,9 @@ BUDGET_VARIABLE = "INTERP_DISK_BUDGET_GB"
 POLL = 0.1
 """Seconds between two looks at whether others have made room."""
 
+LONGEST_WAIT = 6 * 3600.0
+"""Seconds to wait for room, and to believe that a process on another machine still reads or fetches. A choice."""
+
 _limit: float | None = None
 
 
@@ -41,18 +44,19 @@ def path(cache: Path) -> Path:
     return cache / "interp-ledger.json"
 
 
-def digests(cache: Path) -> dict[str, str | None]:
-    """The digest of the weights at every known place, `repo@revision[/…]`."""
-    return dict(_read(cache)["digests"])
+def digests(cache: Path, *, of: str = "digests") -> dict[str, str | None]:
+    """The digest of the weights at every known place, `repo@revision[/…]`; of="beside": that of what lies beside them."""
+    return dict(_read(cache)[of])
 
 
-def record(name: str, sha256: str | None, *, cache: Path) -> None:
-    """Keeps the digest of the weights at a place; None forgets it."""
+def record(name: str, sha256: str | None, beside: str | None, *, cache: Path) -> None:
+    """Keeps the digests of the weights at a place and of what lies beside them; None forgets one."""
 
     def enter(kept: dict[str, Any]) -> None:
-        kept["digests"].pop(name, None)
-        if sha256 is not None:
-            kept["digests"][name] = sha256
+        for of, found in (("digests", sha256), ("beside", beside)):
+            kept[of].pop(name, None)
+            if found is not None:
+                kept[of][name] = found
 
     _change(cache, enter)
 
@@ -130,10 +134,13 @@ def _holding(cache: Path, hold: dict[str, Any], enter: Callable[[dict[str, Any]]
         nonlocal entered
         entered = enter(kept) is not False
         if entered:
-            kept["holds"][name] = {**hold, "host": socket.gethostname(), "process": os.getpid()}
+            kept["holds"][name] = {**hold, "host": socket.gethostname(), "process": os.getpid(), "at": time.time()}
 
+    until = time.monotonic() + LONGEST_WAIT
     _change(cache, attempt)
     while not entered:
+        if time.monotonic() > until:
+            raise InputError(f"no room came free in {cache} in {LONGEST_WAIT / 3600:g} hours: others hold it")
         time.sleep(POLL)
         _change(cache, attempt)
     try:
@@ -165,9 +172,10 @@ def _evict(kept: dict[str, Any], limit: float, cache: Path) -> bool:
 
 
 def _lives(hold: dict[str, Any]) -> bool:
-    """Whether the process that holds something still runs; on another machine it is taken to."""
+    """Whether the process that holds something still runs; on another machine it is taken to, for as long as anybody
+    waits."""
     if hold["host"] != socket.gethostname():
-        return True
+        return time.time() - hold.get("at", 0) < LONGEST_WAIT
     try:
         os.kill(hold["process"], 0)
     except ProcessLookupError:
@@ -198,7 +206,7 @@ def _size(cache: Path) -> int:
 
 
 def _read(cache: Path) -> dict[str, Any]:
-    kept: dict[str, Any] = {"digests": {}, "listings": {}, "used": {}, "holds": {}}
+    kept: dict[str, Any] = {"digests": {}, "beside": {}, "listings": {}, "used": {}, "holds": {}}
     if path(cache).is_file():
         try:
             kept.update(json.loads(path(cache).read_text(encoding="utf-8")))

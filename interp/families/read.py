@@ -74,19 +74,22 @@ def read_tokenizer(ref: CheckpointRef) -> PreTrainedTokenizerBase | None:
     """
     named = ref.manifest.get("source", {}).get("tokenizer")
     if named is not None:
-        return _tokenizer(ref, named)
+        from interp.families.hub import tokenizer_folder
+
+        return _tokenizer(ref, Path(named) if Path(named).is_dir() else tokenizer_folder(named))
     with on_disk(ref) as folder:
         here = any(folder.glob("tokenizer*")) or any(folder.glob("vocab*"))
         return _tokenizer(ref, folder) if here else None
 
 
-def _tokenizer(ref: CheckpointRef, where: str | Path) -> PreTrainedTokenizerBase:
+def _tokenizer(ref: CheckpointRef, where: Path) -> PreTrainedTokenizerBase:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(where, trust_remote_code=False, local_files_only=isinstance(where, Path))
-    except (OSError, ValueError, ImportError) as error:
-        raise InputError(f"{format_address(ref)}: the tokenizer at {where} cannot be loaded: {error}") from error
+        return AutoTokenizer.from_pretrained(where, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # what a damaged file makes of the readers below is of any kind
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{format_address(ref)}: the tokenizer at {where} cannot be loaded: {why}") from error
 
 
 def _layout(ref: CheckpointRef) -> str | None:

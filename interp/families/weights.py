@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from interp.errors import Damaged, InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+
+TOKENIZER_FILES = r"tokenizer.*|vocab.*|merges\.txt|special_tokens_map\.json|added_tokens\.json|spiece\.model"
+"""Names of the files that a tokenizer is kept in."""
 
 SMALL = 2**20
 """Bytes that take about a millisecond to digest: below, it is not worth trusting the time of change."""
@@ -45,6 +49,13 @@ def digest(path: Path) -> str:
 def _digest(path: Path, size: int, changed: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path) -> str:
+    """One digest of the configuration and the tokenizer's files in a folder."""
+    wanted = re.compile(rf"config\.json|{TOKENIZER_FILES}")
+    found = sorted(path for path in folder.iterdir() if wanted.fullmatch(path.name) and path.is_file())
+    return hashlib.sha256("".join(f"{path.name} {digest(path)}\n" for path in found).encode()).hexdigest()
 
 
 def n_values(path: Path) -> int:

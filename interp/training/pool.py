@@ -98,7 +98,7 @@ def _pool(
     runs: Sequence[PlannedRun], store: Path, n_workers: int, report: Callable[[], None]
 ) -> dict[PlannedRun, BaseException | None]:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=end_with_parent) as pool:
         futures: dict[Future[None], PlannedRun] = {pool.submit(_grow, run, store): run for run in runs}
         try:
             waiting = set(futures)
@@ -119,7 +119,7 @@ def _grow(run: PlannedRun, store: Path) -> None:
     grow(run, store)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A worker whose parent was killed ends at once: nobody is left to hand it work or to stop it."""
     threading.Thread(target=_watch_parent, daemon=True).start()
 
