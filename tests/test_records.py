@@ -16,6 +16,7 @@ import yaml
 
 import interp
 from interp.cli import main
+from interp.cli.schema import FILES, _meanings, schema
 from interp.documents import named, read_document, shipped
 from interp.documents.records import MOST, is_name
 from interp.engine.checks import check_device, read_experiment
@@ -458,6 +459,11 @@ def test_scalars_are_those_of_yaml_1_2(tmp_path):
 # What is shipped
 
 
+def test_the_reference_of_the_records_is_up_to_date():
+    """Made anew by `python -m interp.cli.schema > docs/schema.md`."""
+    assert (Path(__file__).parents[1] / "docs" / "schema.md").read_text(encoding="utf-8") == schema()
+
+
 def test_every_shipped_file_is_read_and_comes_back():
     for path in shipped("recipe").values():
         assert load_recipe(path).name
@@ -496,3 +502,9 @@ def test_help_and_import_are_without_pydantic():
 def test_the_largest_whole_number_is_one_that_floats_hold():
     assert MOST == 2**53 == int(float(MOST))
     assert parse_experiment({**EXPERIMENT, "seed": MOST}).seed == MOST
+
+
+def test_every_field_of_every_record_says_what_it_means():
+    for records in FILES.values():
+        for record in records:
+            assert set(_meanings(record)) == {field.name for field in dataclasses.fields(record)}

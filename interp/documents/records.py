@@ -53,7 +53,7 @@ class Fits:
 
 def whole(least: int = 0, most: int = MOST) -> Fits:
     """A whole number from `least` to `most`."""
-    phrase = f"a whole number of at least {least}" + (f" and at most {most}" if most != MOST else " (below 2^53)")
+    phrase = f"a whole number of at least {least} and at most {'2^53' if most == MOST else most}"
     return Fits(phrase, lambda value: is_whole(value) and least <= value <= most)
 
 
