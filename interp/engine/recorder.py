@@ -122,7 +122,7 @@ class Recorder:
         common = {**self.about, "step": step, "tokens": tokens, "n_params": n_params}
         key = store.digest(common["run"], self.task.name, step)
         if rows:
-            store.append(self.folder, [{**common, **row, "key": key} for row in rows])
+            store.append(self.folder, [{**common, **row, **_named(row, self.task.name), "key": key} for row in rows])
         unit = f"{common['run']}@step{step}"
         failures = [{"unit": unit, "task": self.task.name, **failure} for failure in (*failures, *failed)]
         path = store.write_failures(self.folder, f"{unit} {self.task.name}", failures)
@@ -133,7 +133,7 @@ class Recorder:
         self._failed.update(failure["measure"] for failure in failures)
         self._initial = self._initial or obs
         self._previous = obs
-        return {row["measure"]: row["value"] for row in rows if not row["component"] and row["position"] is None}
+        return {row["measure"]: row["value"] for row in rows if _is_whole(row)}
 
     @property
     def prompts(self) -> Prompts:
@@ -195,6 +195,16 @@ class Recorder:
             own = isinstance(model, nn.Module) and not is_known(model)
             self._model = opaque(model, len(self.task.vocab)) if own else wrap(model)
         return self._model
+
+
+def _named(row: Mapping[str, Any], task: str) -> dict[str, str]:
+    """What the table calls the task, or a group of its questions: as in a sweep."""
+    return {"task": f"{task}/{row['group']}" if row["group"] else task}
+
+
+def _is_whole(row: Mapping[str, Any]) -> bool:
+    """Whether a row speaks of the whole model and of all questions."""
+    return not row["component"] and row["position"] is None and not row["group"]
 
 
 def _whole(name: str, given: Any) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 
 from interp.measure.observe import Observation
-from interp.measure.questions import Answers, false_positive_ratios
+from interp.measure.summary import Answers, false_positive_ratios
 from interp.types import Estimate
 
 NEEDS = {"question.false_positive": "all"}

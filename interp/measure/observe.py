@@ -179,7 +179,7 @@ def measure(obs: Observation, measures: Sequence[Measure]) -> tuple[list[dict[st
 
 def _groups(obs: Observation, one: Indicator) -> tuple[str, ...]:
     """All the questions (""), and each group of them where the indicator is a mean over questions that have it."""
-    from interp.measure.questions import groups_of
+    from interp.measure.summary import groups_of
 
     scored = [need for need in one.needs if need.on == "questions" and obs[need.name] is not None]
     return ("", *groups_of(obs.examples)) if scored and not one.dims else ("",)
@@ -229,7 +229,7 @@ def _kept(obs: Observation, needs: Sequence[Need]) -> dict[str, Any]:
 
 def _of_group(obs: Observation, kept: dict[str, Any], group: str) -> dict[str, Any]:
     """What was kept, with the scores of the group's questions only."""
-    from interp.measure.questions import in_group
+    from interp.measure.summary import in_group
 
     if not group:
         return kept

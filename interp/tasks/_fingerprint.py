@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from interp import plugins
 from interp.seeds import generator
+from interp.tasks._text import tokenized
+from interp.tasks._tokenizer import encode_pair
 from interp.types import Task
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def fingerprint(task: Task) -> str:
     digest.update(json.dumps(facts, sort_keys=True, default=repr).encode())
     if task.text is not None:
         digest.update(repr(task.text.examples).encode())
+        digest.update(repr(task.text.texts(N_SAMPLE, rng=generator(0, "fingerprint", task.name))).encode())
     prompts = task.prompts(N_SAMPLE, rng=generator(0, "fingerprint", task.name))
     for name in ("clean", "corrupt", "answer", "wrong", "position", "mask"):
         digest.update(f"{name} {_text(getattr(prompts, name))}\n".encode())
@@ -41,8 +44,10 @@ def fingerprint(task: Task) -> str:
 
 def _sources(task: Task) -> set[str]:
     """Digests of the files that define the task: the plug-in's own, and those its functions were written in."""
-    score = None if task.text is None else task.text.protocol.score
-    given = (task.prompts, task.splits, task.batch, *([] if score is None else [score]))
+    given = [task.prompts, task.splits, task.batch]
+    if task.text is not None:  # what a model that reads text is asked goes through these
+        score = task.text.protocol.score
+        given += [task.text.texts, tokenized, encode_pair, *([] if score is None else [score])]
     modules = {inspect.getmodule(_bare(function)) for function in given}
     if task.name in plugins.names("tasks"):
         modules.add(plugins.module("tasks", task.name))
