@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -39,6 +40,8 @@ def module(kind: str, name: str) -> ModuleType:
     """
     if ":" in name:
         path = name.partition(":")[0]
+        if path.partition(".")[0] in sys.stdlib_module_names:  # a file from elsewhere could call os:system
+            raise InputError(f"{name!r} is Python's own; a plug-in is a function of a package that is made for this")
         try:
             return importlib.import_module(path)
         except ImportError as error:

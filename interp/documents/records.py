@@ -97,6 +97,11 @@ def one_of(*names: Any) -> Fits:
     )
 
 
+def or_null(fit: Fits) -> Fits:
+    """The same, or nothing."""
+    return Fits(f"{fit.phrase}, or null", lambda value: value is None or fit.test(value))
+
+
 def is_name(value: Any) -> bool:
     """What may be the name of a folder: letters, digits and `_ . + = -`, neither `.` nor `-` at its head, no `.` at its end."""
     return (

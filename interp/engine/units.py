@@ -20,7 +20,7 @@ from typing import Any
 from interp import plugins
 from interp.engine import provenance
 from interp.engine.config import Experiment, FamilySpec, MeasureSpec, Steps, TaskSpec
-from interp.errors import InputError
+from interp.errors import InputError, unknown
 from interp.families.identity import identity
 from interp.table.store import digest
 from interp.types import CheckpointRef, Task
@@ -59,6 +59,7 @@ def expand(experiment: Experiment, *, root: str | Path | None = None, workers: i
     checkpoints without digests of their files are sealed."""
     for known in (identity, provenance.code_of, _task_digest):
         known.cache_clear()  # files may have changed since
+    _refuse_early(experiment, root)
     runs = [
         (stored, choose_steps([ref.step for ref in stored], spec.steps))
         for spec in experiment.families
@@ -69,6 +70,24 @@ def expand(experiment: Experiment, *, root: str | Path | None = None, workers: i
     if not units:
         raise InputError(f"experiment {experiment.name!r} selects no checkpoint")
     return units
+
+
+def _refuse_early(experiment: Experiment, root: str | Path | None) -> None:
+    """Raises InputError for a family that is not there, or cannot be grown, before the first of them is grown."""
+    from interp.families import family
+    from interp.training import refuse_ungrowable
+
+    grown = [refuse_ungrowable(spec.recipe, root=root, only=_only(spec)) for spec in experiment.families if spec.recipe]
+    for spec in experiment.families:
+        if (name := spec.name or spec.hub) is not None and name not in grown:
+            sizes = family(name, root=root).sizes
+            for size in spec.sizes or ():
+                if size not in sizes:
+                    raise unknown(f"size of {name}", size, sizes)
+
+
+def _only(spec: FamilySpec) -> tuple[Sequence[str] | None, Sequence[str] | None, Sequence[int] | None]:
+    return spec.sizes, spec.settings, spec.seeds
 
 
 def choose_steps(available: Sequence[int], steps: Steps) -> list[int]:
@@ -165,7 +184,7 @@ def _grow(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> 
     from interp.training import load_recipe, train
 
     recipe = load_recipe(spec.recipe or "")
-    failed = train(recipe, root=root, workers=workers, only=(spec.sizes, spec.settings, spec.seeds))
+    failed = train(recipe, root=root, workers=workers, only=_only(spec))
     if failed:
         print(f"training: {len(failed)} runs failed: {', '.join(failed)}", file=sys.stderr)
     return recipe.name

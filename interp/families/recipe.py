@@ -22,6 +22,7 @@ from interp.documents.records import (
     Plain,
     number,
     one_of,
+    or_null,
     read_record,
     record,
     whole,
@@ -50,17 +51,16 @@ _SIDE = whole(1, 2**20)
 _YES = Fits("true or false", lambda value: isinstance(value, bool))
 MODEL: Mapping[str, Fits] = {
     "architecture": one_of("native"),
-    **dict.fromkeys(("d_model", "d_head", "n_heads", "d_vocab", "d_vocab_out", "n_ctx", "d_mlp"), _SIDE),
+    **dict.fromkeys(("d_model", "d_head", "n_heads", "d_vocab", "d_vocab_out", "n_ctx"), _SIDE),
     "n_layers": whole(1, 10_000),
     **dict.fromkeys(("attn_only", "gated_mlp", "final_rms", "use_attn_scale", "scale_attn_by_inverse_layer_idx"), _YES),
-    "n_key_value_heads": _SIDE,
-    "rotary_dim": _SIDE,
+    **dict.fromkeys(("d_mlp", "n_key_value_heads", "rotary_dim"), or_null(_SIDE)),
     **dict.fromkeys(("rotary_base", "eps", "initializer_range"), number(0)),
     "normalization_type": one_of("LN", "LNPre", "RMS", "RMSPre", None),
     "positional_embedding_type": one_of("standard", "rotary"),
     "act_fn": one_of("relu", "gelu", "gelu_new", "silu", "swish", "solu", "solu_ln"),
     "attention_dir": one_of("causal", "bidirectional"),
-    "seed": whole(),
+    "seed": or_null(whole()),
 }
 """Fields of a native model that recipes set, and what they may be (TransformerLens' NativeModel; sizes up to 2^20 are a
 choice). The other fields' names are TransformerLens' to check."""

@@ -80,6 +80,18 @@ def build(config: Mapping[str, Any], *, seed: int | None = None) -> NativeModel:
     return module.eval()
 
 
+def check(config: Mapping[str, Any]) -> None:
+    """Raises InputError for a model that cannot be built or run; tried without its numbers (on the meta device)."""
+    from transformer_lens.model_bridge.sources.native.model import NativeModel
+
+    cfg = bridge_config(config)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            NativeModel(cfg)(torch.zeros(1, min(cfg.n_ctx, 4), dtype=torch.long))
+    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError) as error:
+        raise InputError(f"this native model's configuration does not work: {' '.join(str(error).split())}") from None
+
+
 def describe(module: NativeModel) -> dict[str, Any]:
     """The config.json of a NativeModel in memory: the fields in which it differs from TransformerLens' defaults."""
     found: dict[str, Any] = {"architecture": ARCHITECTURE}

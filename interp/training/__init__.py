@@ -2,6 +2,6 @@
 
 from interp.families.recipe import PlannedRun, Recipe, load_recipe, planned_runs
 from interp.families.schedule import schedule
-from interp.training.pool import train
+from interp.training.pool import refuse_ungrowable, train
 
-__all__ = ["PlannedRun", "Recipe", "load_recipe", "planned_runs", "schedule", "train"]
+__all__ = ["PlannedRun", "Recipe", "load_recipe", "planned_runs", "refuse_ungrowable", "schedule", "train"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import sys
@@ -59,6 +60,21 @@ def train(
     return [run.name for run in failed]
 
 
+def refuse_ungrowable(
+    recipe: str | Path | Mapping[str, Any] | Recipe, *, root: str | Path | None = None, only: Only = (None, None, None)
+) -> str:
+    """The family's name; raises InputError where `train` would, and trains nothing."""
+    from interp.families.store import store_root
+    from interp.training.checkpoint import missing_steps, refuse_other_recipe
+
+    recipe, store = load_recipe(recipe), store_root(root)
+    runs = planned_runs(recipe, sizes=only[0], settings=only[1], seeds=only[2])
+    for run in runs:
+        refuse_other_recipe(store, run)
+    _check_models([run for run in runs if missing_steps(store, run)])
+    return recipe.name
+
+
 def n_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -73,15 +89,18 @@ def _pending(runs: Sequence[PlannedRun], store: Path) -> list[PlannedRun]:
 
 
 def _check_models(runs: Sequence[PlannedRun]) -> None:
-    """Raises InputError for a model that cannot be described, before a process is started for it."""
+    """Raises InputError for a model that cannot be built, before a process is started for it."""
     from interp.models import native
 
-    for run in runs:
+    for run in {json.dumps(run.model, sort_keys=True): run for run in runs}.values():
         if run.model["architecture"] != native.ARCHITECTURE:
             raise InputError(
                 f"{run.name}: recipes grow models of architecture 'native', not {run.model['architecture']!r}"
             )
-        native.bridge_config(run.model)
+        try:
+            native.check(run.model)
+        except InputError as error:
+            raise InputError(f"{run.name}: {error}") from None
 
 
 def _grow_all(
