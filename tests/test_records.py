@@ -105,6 +105,9 @@ WRONG_EXPERIMENT: list[tuple[str, Any, str]] = [
     ("tasks[0]", 3, "keys and values"),
     ("tasks[0].name", "modular_adition", "did you mean 'modular_addition'"),
     ("tasks[0].name", "os path:join", "module:function"),
+    ("tasks[0].name", "os:system", "Python's own"),
+    ("measures[0]", "subprocess:run", "Python's own"),
+    ("circuits.method", "shutil:rmtree", "Python's own"),
     ("tasks[0].name", "no_such_module_at_all:f", "cannot import"),
     ("tasks[0].params", [1], "keys and values"),
     ("tasks[0].params.train_fractoin", 0.3, "did you mean 'train_fraction'"),
@@ -298,7 +301,7 @@ def _seen(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def _refused(folder: Path, command: list[str], at: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+def _refused(folder: Path, command: list[str], at: str, says: str, capsys: Any, key: str | None = None) -> None:
     """Exit 2, one line with the key and the words, and no file more than before."""
     before = _seen(folder)
     assert main(command) == 2, f"{at} was accepted"
@@ -306,9 +309,8 @@ def _refused(folder: Path, command: list[str], at: str, says: str, capsys: pytes
     assert said.out == ""
     assert said.err.count("\n") == 1, said.err
     assert len(said.err) < 1000
-    key = (
-        at.replace("]", "").split("[")[0].split(".")[0] if says == "label" else at.rpartition(".")[2].partition("[")[0]
-    )
+    if key is None:
+        key = "tasks" if says == "label" else at.rpartition(".")[2].partition("[")[0]
     assert key in said.err, said.err
     assert says in said.err, said.err
     assert _seen(folder) == before
@@ -355,6 +357,32 @@ def test_the_good_ones_are_read(room):
     assert isinstance(load_recipe("tiny.yaml"), Recipe)
     assert isinstance(read_card("own.yaml"), Card)
     assert read_spec({}) == read_spec(None) == Spec()
+
+
+SECOND: list[tuple[dict[str, Any], str]] = [
+    ({"recipe": "other.yaml"}, "n_heds"),
+    ({"recipe": "odd.yaml"}, "rotary_dim"),
+    ({"recipe": "same.yaml"}, "tiny:d8/base/seed0 in different ways"),
+    ({"recipe": "missing.yaml"}, "missing.yaml"),
+    ({"name": "no_such_family"}, "no_such_family"),
+    ({"hub": "pythia", "sizes": ["14mm"]}, "did you mean '14m'"),
+    ({"name": "pythia", "sizes": ["14mm"]}, "did you mean '14m'"),
+]
+
+
+@pytest.mark.parametrize(("second", "says"), SECOND)
+def test_a_fault_in_the_second_family_is_found_before_the_first_is_grown(second, says, room, capsys):
+    rotary = {**RECIPE["model"], "positional_embedding_type": "rotary"}
+    others = {
+        "other": {"name": "other", "model": {**RECIPE["model"], "n_heds": 2}},
+        "odd": {"name": "odd", "model": rotary, "sizes": {"d9": {"d_model": 9, "d_head": 3, "d_mlp": 8}}},
+        "same": {"steps": 6},
+    }
+    for name, change in others.items():
+        (room / f"{name}.yaml").write_text(yaml.safe_dump({**RECIPE, **change}))
+    families = [EXPERIMENT["families"][0], second]
+    (room / "e.yaml").write_text(yaml.safe_dump({**EXPERIMENT, "families": families}))
+    _refused(room, ["run", "e.yaml"], "families", says, capsys, key="")
 
 
 def test_json_is_read_as_yaml_is(room):
