@@ -59,8 +59,9 @@ def write_shard(folder: Path, name: str, content: bytes) -> Path:
 
 
 def sealed_json(data: Mapping[str, Any] | Sequence[Any]) -> bytes:
-    """The bytes of a mapping as JSON, the seal in the first line; a list stands there as `entries`."""
-    named = data if isinstance(data, Mapping) else {"entries": list(data)}
+    """The bytes of a mapping as JSON, the seal in the first line; what has no keys to stand beside is there as
+    `entries`."""
+    named = data if isinstance(data, Mapping) and data.keys() - {"entries"} else {"entries": data}
     rest = {key: value for key, value in named.items() if key != "seal"}
     body = json.dumps(rest, indent=1, sort_keys=True, default=str).removeprefix("{") + "\n"
     return b'{"seal": "' + _sha256(body.encode()) + b'",' + body.encode()

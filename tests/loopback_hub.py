@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -19,7 +19,9 @@ class Hub:
     """What the server knows: `repos[repo][revision][file]` is the file's bytes.
 
     faults: (repo, revision, file) → "break" (the first transfer stops half-way), "always break", "slow", "wrong
-        digest", "503", "no digest" (the hub keeps none of this file).
+        digest", "503", "no digest" (the hub keeps none of this file), "endless" (more than it says).
+    garbage: what every question about a repository is answered with, instead of the truth; it is sent without end where
+        `endless`.
     watch: called with the revision and the file whenever a file is about to be sent.
     """
 
@@ -29,6 +31,8 @@ class Hub:
         self.requests: Counter[str] = Counter()
         self.watch: Callable[[str, str], None] = lambda revision, name: None
         self.url = ""
+        self.garbage: bytes | None = None
+        self.endless = False
 
     def add(self, repo: str, revision: str, folder: Path, *, under: str = "") -> None:
         """Publishes the files of a folder as a revision (`under`: in a sub-folder of it)."""
@@ -90,6 +94,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(404, "RepoNotFound")
 
     def _describe(self, repo: str, rest: list[str]) -> None:
+        if self.hub.garbage is not None:
+            return self._send(self.hub.garbage)
         if repo not in self.hub.repos:
             return self._error(404, "RepoNotFound")
         if rest[:1] == ["refs"]:
@@ -147,6 +153,18 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(0.5)
         self.wfile.write(content[first:])
         return None
+
+    def _send(self, content: bytes) -> None:
+        """An answer of the interface, which need not be what was asked for, nor end."""
+        self.send_response(200)
+        if not self.hub.endless:
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        with suppress(OSError):
+            while self.hub.endless:
+                self.wfile.write(content)
+        self.close_connection = True
 
     def _first_byte(self) -> int:
         asked = self.headers.get("Range", "")

@@ -304,3 +304,54 @@ def test_a_broken_card_is_one_clear_message(what: str, tmp_path: Path) -> None:
     path.write_text(BROKEN[what])
     with pytest.raises(interp.InputError, match="card"):
         family(str(path))
+
+
+# what a hub may answer
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_file_that_was_cut_before_it_came_to_the_hub_is_named(name: str, server: Hub) -> None:
+    """The hub's own digest agrees with what it sends."""
+    published = server.repos["EleutherAI/pythia-14m"]["step1"]
+    published[name] = published[name][: len(published[name]) // 2]
+    with pytest.raises(interp.InputError, match=rf"{name} is damaged on the hub"):
+        read_weights(resolve("pythia:14m/base/seed0@step1"))
+    assert sum(server.requests.values()) < 20
+
+
+GARBAGE = (b"not json", b"[]", b"null", b'{"siblings": 3}', b'{"siblings": [{"rfilename": 5}]}', b"[" * 100_000)
+
+
+@pytest.mark.parametrize("answer", GARBAGE)
+def test_an_answer_of_another_form_is_one_error(answer: bytes, server: Hub) -> None:
+    server.garbage = answer
+    with pytest.raises(interp.InputError, match="the hub's answer is not"):
+        hub.fetch(resolve("pythia:14m/base/seed0@step1"))
+    with pytest.raises(interp.InputError, match="the hub's answer is not"):
+        hub.published("EleutherAI/pythia-14m", "revision")
+    assert sum(server.requests.values()) <= 2
+
+
+def test_an_answer_without_end_is_given_up(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.garbage, server.endless = b"x" * 2**16, True
+    monkeypatch.setattr(asking, "LARGEST_ANSWER", 2**20)
+    with pytest.raises(interp.InputError, match="does not end"):
+        hub.fetch(resolve("pythia:14m/base/seed0@step1"))
+
+
+def test_a_transfer_that_is_too_slow_is_given_up(server: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.faults["EleutherAI/pythia-14m", "step1", "model.safetensors"] = "slow"
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(asking, "SLOWEST", 1e12)
+    with pytest.raises(interp.InputError, match="slower than"):
+        hub.fetch(resolve("pythia:14m/base/seed0@step1"))
+
+
+def test_another_configuration_behind_the_same_name_is_refused(server: Hub, tmp_path: Path) -> None:
+    ref = resolve("pythia:14m/base/seed0@step1")
+    hub.fetch(ref)
+    ledger.remove_revision(hub.cached_folder(ref))
+    published = server.repos["EleutherAI/pythia-14m"]["step1"]
+    published["config.json"] = published["config.json"].replace(b'"gelu"', b'"relu"')
+    with pytest.raises(interp.InputError, match="the configuration or tokenizer behind"):
+        hub.fetch(ref)
