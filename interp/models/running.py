@@ -57,6 +57,11 @@ def run(
     return _pass(model, tokens, mask, changes, looks, logits_at, logits=logits)
 
 
+def _at(model: Model, logits_at: Int[Tensor, "prompt chosen"]) -> tuple[Tensor, Tensor]:
+    """The index of each prompt's own positions in [prompt, pos, …]."""
+    return torch.arange(len(logits_at), device=model.device)[:, None], logits_at.to(model.device)
+
+
 def _pass(
     model: Model,
     tokens: Tensor,
@@ -71,11 +76,7 @@ def _pass(
     calls: dict[Spot, int] = dict.fromkeys((*changes, *looks), 0)
     # somebody's hook on the unembedding or on the whole may count positions: then all of them are unembedded
     early = logits_at is not None and state.is_plain
-    at = (
-        None
-        if logits_at is None
-        else (torch.arange(len(logits_at), device=model.device)[:, None], logits_at.to(model.device))
-    )
+    at = None if logits_at is None else _at(model, logits_at)
     with evaluating(model.module), uncompiled(state), shadowing() as put:
         scores, patterns = _reach(
             model, put, changes, looks if logits else _stop_after_the_last(looks), calls, tokens.shape

@@ -50,7 +50,8 @@ def digest(*parts: Any) -> str:
 
 
 def append(run: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
-    """Add the rows of one unit as a shard, named by the keys in it."""
+    """Add the rows of one unit as a shard, named by the keys in it: they stand in the place of what was there under the
+    same keys."""
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     for column in ("step", "n", "seed", "tokens", "budget", "n_params", "position"):
         frame[column] = pd.array([None if pd.isna(value) else int(value) for value in frame[column]], dtype="Int64")
@@ -58,7 +59,11 @@ def append(run: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         frame[column] = frame[column].astype(float)
     content = io.BytesIO()
     frame.to_parquet(content, index=False)
-    return files.write_shard(run / "shards", _name(set(frame["key"])), content.getvalue())
+    name = _name(set(frame["key"]))
+    path = files.write_shard(run / "shards", name, content.getvalue())
+    for older in {*path.parent.glob(f"{name}-*.parquet"), path.with_name(f"{name}.parquet")} - {path}:
+        older.unlink(missing_ok=True)
+    return path
 
 
 def write_plan(run: Path, units: Iterable[tuple[str, Sequence[str]]]) -> None:
