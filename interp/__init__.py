@@ -42,6 +42,7 @@ _HOME = {
     "find_circuit": "interp.circuits",
     "faithfulness": "interp.circuits",
     "validate_circuit": "interp.circuits.validation",
+    "track_circuit": "interp.circuits.formation",
     "Circuit": "interp.circuits",
     "find_jumps": "interp.jumps",
     "rank_leads": "interp.leads",

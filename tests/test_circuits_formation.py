@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from interp.circuits import Circuit, Graph, find_circuit, named
 from interp.circuits._attribution import choose
-from interp.circuits.formation import ROLES, applied_backwards, edges_between, formation, role_scores
+from interp.circuits.formation import ROLES, applied_backwards, edges_between, role_scores, track_circuit
 from interp.circuits.formation.track import chosen_edges, formation_of, snapshot, split
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.table.forming import THRESHOLD, first_lasting, similarity, when_formed
@@ -28,7 +28,7 @@ def test_planted_formation_is_found_where_it_was_planted(name: str, place: int, 
     run = planted(name, STEPS, STEPS[place], kind=kind, seed=place)  # type: ignore[arg-type]
     prompts = run.built.prompts(48, rng=torch.Generator().manual_seed(1))
     before = {n: t.clone() for n, t in run.built.model.module.state_dict().items()}
-    found = formation(run.built.model, run.states(), prompts)
+    found = track_circuit(run.built.model, run.states(), prompts)
     assert found.interval is not None
     assert found.band is not None
     assert abs(STEPS.index(found.interval[1]) - place) <= 1
@@ -40,13 +40,15 @@ def test_planted_formation_is_found_where_it_was_planted(name: str, place: int, 
 def test_nothing_forms_in_null_runs_and_the_past_does_not_depend_on_the_future() -> None:
     for seed, name in enumerate(("reverse", "modular_sum", "duplicate")):
         null = planted(name, STEPS, None, seed=seed)
-        found = formation(null.built.model, null.states(), null.built.prompts(48, rng=torch.Generator().manual_seed(1)))
+        found = track_circuit(
+            null.built.model, null.states(), null.built.prompts(48, rng=torch.Generator().manual_seed(1))
+        )
         assert found.interval is None
         assert found.band is None
         assert found.share < 0.05
     run = planted("induction", STEPS, STEPS[4], seed=1)
     prompts = run.built.prompts(48, rng=torch.Generator().manual_seed(1))
-    whole = formation(run.built.model, run.states(), prompts)
+    whole = track_circuit(run.built.model, run.states(), prompts)
     assert whole.declared_at == STEPS[5]
     upto = formation_of([snap for snap in whole.snapshots if snap.step <= whole.declared_at])
     assert upto.interval == whole.interval == run.interval
@@ -177,9 +179,9 @@ def test_the_noise_floor_is_the_agreement_of_the_two_halves() -> None:
 def test_formation_is_found_by_scores_of_nodes_too() -> None:
     run = planted("induction", STEPS, STEPS[6], kind="splice", seed=3)
     prompts = run.built.prompts(48, rng=torch.Generator().manual_seed(1))
-    found = formation(run.built.model, run.states(), prompts, method="patching")
+    found = track_circuit(run.built.model, run.states(), prompts, method="patching")
     assert found.interval is not None
     assert abs(STEPS.index(found.interval[1]) - 6) <= 1
     assert set(found.snapshots[-1].circuit.edges()) & run.built.edges
     null = planted("induction", STEPS, None, seed=3)
-    assert formation(null.built.model, null.states(), prompts, method="patching").interval is None
+    assert track_circuit(null.built.model, null.states(), prompts, method="patching").interval is None

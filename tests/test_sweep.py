@@ -15,7 +15,7 @@ import yaml
 
 from interp import seeds
 from interp.circuits import Circuit
-from interp.circuits.formation import formation
+from interp.circuits.formation import track_circuit
 from interp.circuits.formation.track import chosen_edges
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.engine.config import parse_experiment
@@ -198,7 +198,7 @@ def test_what_was_stored_of_circuits_says_what_the_models_say(grown, undisturbed
     skill, split_seed = task_of(experiment_of(grown).tasks[0], refs[0])
     prompts = skill.prompts(8, rng=seeds.generator(0, "prompts", skill.name), seed=split_seed)
     states = [(int(step), read_weights(refs[int(step)])) for step in sorted(trajectory)]
-    seen = formation(model, states, prompts, method="patching")
+    seen = track_circuit(model, states, prompts, method="patching")
     for snap in seen.snapshots:
         stored = trajectory[float(snap.step)]
         assert stored["formation"]["carried"] == snap.carried.tolist()

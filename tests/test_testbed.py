@@ -17,7 +17,7 @@ from interp.circuits import find_circuit, graph_of, named
 from interp.circuits._attribution import pair_of
 from interp.circuits._graph import edge_mask
 from interp.circuits._masked import masked_values
-from interp.circuits.formation import formation
+from interp.circuits.formation import track_circuit
 from interp.cli.parser import main
 from interp.errors import InputError
 from interp.families.recipe import planned_runs
@@ -255,7 +255,7 @@ def test_formation_in_a_spliced_run(
     trained: list[interp.CheckpointRef], program: str, place: int | None, kind: str
 ) -> None:
     run = spliced(program, trained, None if place is None else trained[place].step, kind=kind, seed=4)  # type: ignore[arg-type]
-    found = formation(run.model, run.states(), run.built.prompts(32, rng=torch.Generator().manual_seed(1)))
+    found = track_circuit(run.model, run.states(), run.built.prompts(32, rng=torch.Generator().manual_seed(1)))
     if place is None:
         assert found.interval is None
     else:

@@ -17,7 +17,7 @@ from typing import get_args
 import torch
 
 import interp
-from interp.circuits.formation import formation
+from interp.circuits.formation import track_circuit
 from interp.testbed import PROGRAMS, spliced
 from interp.testbed.planted import Kind
 from interp.types import CheckpointRef
@@ -29,7 +29,7 @@ def error(program: str, refs: list[CheckpointRef], place: int | None, kind: Kind
     """Checkpoints between the found and the planted formation, `missed`, or for a null run `silent` or `called`."""
     run = spliced(program, refs, None if place is None else refs[place].step, kind=kind, seed=seed)
     prompts = run.built.prompts(n_prompts, rng=torch.Generator().manual_seed(seed))
-    found = formation(run.model, run.states(), prompts).interval
+    found = track_circuit(run.model, run.states(), prompts).interval
     if place is None:
         return "silent" if found is None else "called"
     return "missed" if found is None else str(abs(run.steps.index(found[1]) - place))

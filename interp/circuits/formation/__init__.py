@@ -2,6 +2,6 @@
 
 from interp.circuits._edges_from_nodes import edges_between
 from interp.circuits.formation.roles import ROLES, role_scores
-from interp.circuits.formation.track import Formation, Snapshot, applied_backwards, formation
+from interp.circuits.formation.track import Snapshot, TrackedCircuit, applied_backwards, track_circuit
 
-__all__ = ["ROLES", "Formation", "Snapshot", "applied_backwards", "edges_between", "formation", "role_scores"]
+__all__ = ["ROLES", "Snapshot", "TrackedCircuit", "applied_backwards", "edges_between", "role_scores", "track_circuit"]

@@ -4,6 +4,7 @@ to then."""
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -18,9 +19,18 @@ from interp.circuits._find import find_circuit
 from interp.circuits._graph import edge_mask
 from interp.circuits._masked import masked_values
 from interp.circuits.formation.roles import role_scores
-from interp.circuits.testing.faithfulness import of_circuit
+from interp.circuits.testing.faithfulness import exact_match, of_circuit
 from interp.circuits.testing.size import GRID, smallest_faithful
-from interp.table.forming import THRESHOLD, similarity, when_formed
+from interp.table.forming import (
+    FALSE_RATE,
+    STRICT,
+    THRESHOLD,
+    Presence,
+    least_prompts,
+    presences,
+    similarity,
+    when_formed,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -37,7 +47,9 @@ class Snapshot:
 
     circuit: scores of all edges (or nodes); in it, the edges that reach 80 % faithfulness, as few as the ranking
         allows (none of them, if none do).
-    carried, whole: per held-out prompt, by the circuit and by the whole model. metric: the clean run's mean logit
+    carried, whole: per held-out prompt, by the circuit and by the whole model (weak criterion). strict, whole_strict: the
+        same by the strict criterion. inherited: carried by the previous checkpoint's circuit; None at the first.
+    metric: the clean run's mean logit
         difference on these.
     noise_floor: similarity to the circuit that the held-out prompts give: what other prompts alone change.
     similarity: to the previous checkpoint's circuit, NaN at the first.
@@ -49,6 +61,9 @@ class Snapshot:
     circuit: Circuit
     carried: Bool[np.ndarray, "prompt"]
     whole: Bool[np.ndarray, "prompt"]
+    strict: Bool[np.ndarray, "prompt"]
+    whole_strict: Bool[np.ndarray, "prompt"]
+    inherited: Bool[np.ndarray, "prompt"] | None
     metric: float
     noise_floor: float
     similarity: float
@@ -66,6 +81,9 @@ class Snapshot:
             "edges": self.circuit.edges(),
             "carried": self.carried.astype(int).tolist(),
             "whole": self.whole.astype(int).tolist(),
+            "strict": self.strict.astype(int).tolist(),
+            "whole_strict": self.whole_strict.astype(int).tolist(),
+            "inherited": None if self.inherited is None else self.inherited.astype(int).tolist(),
             "metric": _plain(self.metric),
             "noise_floor": _plain(self.noise_floor),
             "roles": {role: [head, score] for role, (head, score) in self.roles.items() if not math.isnan(score)},
@@ -78,15 +96,28 @@ def chosen_edges(circuit: Circuit, found: Mapping[str, Any]) -> Circuit:
     return replace(circuit, included=edge_mask(circuit.graph, found["edges"]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Formation:
-    """What a run's checkpoints say about when the circuit formed; the first four are those of `interp.table.forming.When`."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
+class TrackedCircuit:
+    """What a run's checkpoints say about when the circuit formed.
 
+    intervals: every presence, by the weak criterion. strict: the same by the criterion that behaviour is judged by.
+    interval, band, declared_at, share: the first formation over all prompts, as `interp.table.forming.When` has them.
+    """
+
+    intervals: tuple[Presence, ...]
+    strict: tuple[Presence, ...]
     interval: tuple[int | None, int] | None
     band: tuple[int | None, int] | None
     declared_at: int | None
     share: float
     snapshots: tuple[Snapshot, ...]
+
+    def __repr__(self) -> str:
+        told = "; ".join(
+            f"{name}: {', '.join(_told(each) for each in found) or 'never present'}"
+            for name, found in (("weak", self.intervals), ("strict", self.strict))
+        )
+        return f"<TrackedCircuit: {len(self.snapshots)} checkpoints; {told}>"
 
     def node_rows(self) -> list[dict[str, Any]]:
         """The trajectory of every node's score, a row a checkpoint and component, in the table's columns."""
@@ -101,7 +132,7 @@ class Formation:
         return {snap.step: snap.circuit.edge_scores()[edge] for snap in self.snapshots}
 
 
-def formation(
+def track_circuit(
     model: Model,
     states: Iterable[tuple[int, Mapping[str, Tensor]]],
     prompts: Prompts,
@@ -110,11 +141,19 @@ def formation(
     threshold: float = THRESHOLD,
     n_resamples: int = 500,
     seed: int = 0,
-) -> Formation:
-    """Follow a run, (step, weights) in order, and say when the circuit for these prompts formed.
+) -> TrackedCircuit:
+    """Follow a run, (step, weights) in order, read once, and say when the circuit for these prompts formed and was lost.
 
-    `model` is what the weights are put into; its own are put back at the end.
+    `model` is what the weights are put into; its own are put back at the end. Half of the prompts find circuits, the other
+    half tries them; a warning says where these are too few for chance to be kept out.
     """
+    least = least_prompts(threshold=threshold)
+    if len(prompts.clean) < 2 * least:
+        warnings.warn(
+            f"{len(prompts.clean)} prompts are too few: with fewer than {2 * least}, chance alone passes for a circuit in "
+            f"more than {FALSE_RATE:.0%} of runs of 60 checkpoints",
+            stacklevel=2,
+        )
     own = {name: tensor.clone() for name, tensor in model.module.state_dict().items()}
     ref = model.ref
     seen: list[Snapshot] = []
@@ -145,19 +184,24 @@ def snapshot(
     whole = edges_between(circuit)
     best = smallest_faithful(model, found_on, whole)
     included = torch.zeros_like(whole.included) if best is None else best.included
-    masks = torch.stack([included, torch.zeros_like(included), circuit.graph.edges]).float()
-    kept, empty, clean = masked_values(masks, pair_of(model, tried_on))
+    before = included if previous is None else previous.included
+    masks = torch.stack([included, before, torch.zeros_like(included), circuit.graph.edges]).float()
+    kept, old, empty, clean = masked_values(masks, pair_of(model, tried_on))
+    right, none_right, whole_right = masked_values(masks[[0, 2, 3]], pair_of(model, tried_on, _is_right(tried_on))) > 0
     searched = 2 * (GRID + 2) + 2
     return Snapshot(
         step=step,
         circuit=replace(circuit, included=included),
         carried=((kept > 0) & (empty < 0)).cpu().numpy(),
         whole=((clean > 0) & (empty < 0)).cpu().numpy(),
+        strict=(right & ~none_right).cpu().numpy(),
+        whole_strict=(whole_right & ~none_right).cpu().numpy(),
+        inherited=None if previous is None else ((old > 0) & (empty < 0)).cpu().numpy(),
         metric=float(clean.nanmean()),
         noise_floor=similarity(magnitudes(circuit), magnitudes(rivals)),
         similarity=math.nan if previous is None else similarity(magnitudes(circuit), magnitudes(previous)),
         roles={role: _best_head(scores) for role, scores in role_scores(model, found_on).items()},
-        passes=sum(c.about.get("passes", 0) for c in (circuit, rivals)) + searched + len(masks) + 2 + 1,
+        passes=sum(c.about.get("passes", 0) for c in (circuit, rivals)) + searched + len(masks) + 3 + 4 + 1,
     )
 
 
@@ -183,12 +227,40 @@ def split(prompts: Prompts) -> tuple[Prompts, Prompts]:
 
 def formation_of(
     snapshots: Sequence[Snapshot], *, threshold: float = THRESHOLD, n_resamples: int = 500, seed: int = 0
-) -> Formation:
-    """The formation that a run's snapshots show, and its band over resampled prompts."""
+) -> TrackedCircuit:
+    """The presences that a run's snapshots show, and their bands over resampled prompts."""
     carried = np.stack([snap.carried for snap in snapshots])
     steps = [snap.step for snap in snapshots]
     when = when_formed(steps, carried, threshold=threshold, n_resamples=n_resamples, seed=seed)
-    return Formation(**asdict(when), snapshots=tuple(snapshots))
+    weak = presences(
+        steps, carried, inherited=_inherited(snapshots), threshold=threshold, n_resamples=n_resamples, seed=seed
+    )
+    right = np.stack([snap.strict for snap in snapshots])
+    strict = presences(steps, right, threshold=STRICT, chance=0.0, n_resamples=n_resamples, seed=seed)
+    return TrackedCircuit(**asdict(when), intervals=weak, strict=strict, snapshots=tuple(snapshots))
+
+
+def _inherited(snapshots: Sequence[Snapshot]) -> Bool[np.ndarray, "step prompt"]:
+    """What each checkpoint's predecessor still carries there; the first has none and counts as its own."""
+    return np.stack([snap.carried if snap.inherited is None else snap.inherited for snap in snapshots])
+
+
+def _is_right(prompts: Prompts) -> Metric:
+    """The strict criterion as a metric: 1 where the whole answer comes first among all tokens."""
+
+    def right(logits: Float[Tensor, "prompt answer_len vocab"]) -> Float[Tensor, "prompt"]:
+        return exact_match(logits, prompts)
+
+    return right
+
+
+def _told(presence: Presence) -> str:
+    before, first = presence.formed
+    formed = f"from the start ({first})" if before is None else f"formed in ({before}, {first}]"
+    lost = "" if presence.lost is None else f", lost in ({presence.lost[0]}, {presence.lost[1]}]"
+    replaced = f", replaced {len(presence.replaced)} times" if presence.replaced else ""
+    part = "" if presence.share == 1 else f" ({presence.share:.0%} of the prompts)"
+    return f"{formed}{lost}{replaced}{part}"
 
 
 def applied_backwards(
