@@ -9,10 +9,20 @@ import torch
 from observed import adding, inducing, look, native, shortened, summing
 
 import interp
-from interp.indicators._fourier import basis, neuron_frequencies, sum_directions, wave_norms
+from interp.circuits.testing.faithfulness import of_circuit
+from interp.circuits.testing.size import smallest_faithful
+from interp.indicators._fourier import (
+    basis,
+    frequency_shares,
+    neuron_counts,
+    neuron_frequencies,
+    sum_directions,
+    wave_norms,
+)
 from interp.indicators._spectra import entropy_rank, gini, participation
 from interp.indicators._weights import distinct, heads, matrices
 from interp.indicators.weight_spectrum import tail_exponent
+from interp.measure.needs import need
 from interp.measure.observe import Observation, measure
 from interp.measure.scoring import sequence_mean, token_rank
 from interp.models import build, wrap
@@ -32,7 +42,7 @@ def shown(logits, prompts, task=None, splits=None, **kept) -> Observation:
     kept = {"logits": logits} | {name.replace("__", "."): tensor for name, tensor in kept.items()}
     return Observation(
         model=model, task=task or own, prompts=prompts, splits=splits or {}, rng=generator(0),
-        needs=dict.fromkeys(kept, "answer"), kept=kept,
+        needs={name: need(name) for name in kept}, kept=kept,
     )  # fmt: skip
 
 
@@ -322,6 +332,11 @@ def test_planted_frequencies_are_the_key_frequencies(p):
     noise = torch.randn(p * p, len(neurons), generator=generator(0), dtype=torch.float64)
     planted = torch.stack(neurons, dim=1) + 0.1 * noise * torch.tensor([1.0, 1, 1, 1, 0])
     assert neuron_frequencies(planted, p) == [2, 3, 5]
+    assert neuron_counts(planted, p) == {2: 1, 3: 1, 5: 2}
+    shares = frequency_shares(planted, p)
+    assert shares.shape == (p // 2, 4)  # the constant neuron is left out
+    assert bool((shares.max(0).values > 0.9).all())
+    assert bool((shares.sum(0) <= 1 + 1e-9).all())
     assert neuron_frequencies(torch.ones(p * p, 4, dtype=torch.float64), p) == []
 
 
@@ -340,7 +355,7 @@ def planted_adder(p=11, frequencies=(1, 3), memory=0.0):
         kept[f"{name}.mlp_post"] = torch.stack([torch.cos(2 * math.pi * k * total / p) for k in frequencies], 1)[None]
     prompts = task.prompts(4, rng=generator(0))
     obs = shown(torch.zeros(4, 1, p), prompts, task=task, splits=splits)
-    return replace(obs, kept=kept, needs=dict.fromkeys(kept, "answer"))
+    return replace(obs, kept=kept, needs={name: need(name) for name in kept})
 
 
 def test_restricted_and_excluded_loss_of_a_planted_adder():
@@ -351,7 +366,10 @@ def test_restricted_and_excluded_loss_of_a_planted_adder():
     whole = np.average([value(obs, "train_loss"), value(obs, "test_loss")], weights=sizes)
     assert value(obs, "restricted_loss") == pytest.approx(whole, rel=1e-5)
     assert value(obs, "excluded_loss") == pytest.approx(math.log(11), rel=1e-6)
-    assert value(obs, "key_frequencies") == 2
+    by_component = {row["component"]: row["value"] for row in measure(obs, ["key_frequencies", "frequency_energy"])[0]}
+    assert by_component[""] == 2
+    assert by_component["k=1"] == pytest.approx(0.5)  # one neuron each; the last rows are shares of the variance
+    assert sum(v for k, v in by_component.items() if k) == pytest.approx(1.0)
 
 
 def test_a_memory_of_the_training_set_survives_exclusion():
@@ -382,7 +400,7 @@ def with_pattern(pattern, tokens, task):
     last = tokens[:, -1]
     prompts = Prompts(clean=tokens, corrupt=tokens, answer=last, wrong=last)
     obs = shown(torch.zeros(len(tokens), 1, 3), prompts, task=task)
-    return replace(obs, kept={"pattern": pattern}, needs={"pattern": "all"})
+    return replace(obs, kept={"pattern": pattern}, needs={"pattern": need("pattern", "all")})
 
 
 def test_attention_scores_of_planted_patterns():
@@ -515,8 +533,9 @@ def test_the_size_of_a_found_circuit():
     found = replace(obs, circuit=interp.find_circuit(model, obs.prompts, method="eap"))
     share = value(found, "circuit_size_80")
     total = int(found.circuit.graph.edges.sum())
-    best = found.circuit.top(round(share * total))
-    from interp.circuits.testing.faithfulness import of_circuit
+    best = smallest_faithful(model, obs.prompts, found.circuit)
+    assert share == best.n_edges / total
+    assert best.n_edges == best.pruned().n_edges
 
     assert 0 < share <= 1
     assert of_circuit(model, obs.prompts, best) >= 0.8

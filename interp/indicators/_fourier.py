@@ -73,26 +73,35 @@ def train_inputs(obs: Observation, p: int) -> Int[Tensor, "train"]:
     return _inputs(obs, "train", p)
 
 
-def neuron_frequencies(neurons: Float[Tensor, "input neuron"], p: int) -> list[int]:
-    """Key frequencies: for each neuron that is not constant the frequency that explains most of its variance, each
-    named once.
+def frequency_shares(neurons: Float[Tensor, "input neuron"], p: int) -> Float[Tensor, "frequency neuron"]:
+    """Which share of each neuron's variance over the p² inputs each frequency 1 … p//2 explains; constant neurons are left out.
 
     A frequency explains what the waves of a alone, of b alone, and their four products span.
     """
     centred = neurons - neurons.mean(dim=0)
-    alive = centred.square().sum(dim=0) > 1e-12 * neurons.square().sum(dim=0).clamp(min=1e-30)
-    if not bool(alive.any()):
-        return []
+    variance = centred.square().sum(dim=0)
+    alive = variance > 1e-12 * neurons.square().sum(dim=0).clamp(min=1e-30)
     waves = basis(p)
     cube = centred[:, alive].view(p, p, -1)
     constant = torch.full((1, p), p**-0.5, dtype=torch.float64)
     energy = []
     for start in range(0, p - 1, 2):
-        pair = waves[start : start + 2]
-        span = torch.cat([constant, pair])
+        span = torch.cat([constant, waves[start : start + 2]])
         part = torch.einsum("i a, j b, a b n -> i j n", span, span, cube).square()
         energy.append(part.sum(dim=(0, 1)) - part[0, 0])
-    return sorted({int(k) + 1 for k in torch.stack(energy).argmax(dim=0)})
+    return torch.stack(energy) / variance[alive]
+
+
+def neuron_counts(neurons: Float[Tensor, "input neuron"], p: int) -> dict[int, int]:
+    """Key frequency -> how many neurons name it: the frequency that explains most of a neuron's variance."""
+    named = frequency_shares(neurons, p).argmax(dim=0) + 1
+    found, counts = named.unique(return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+
+
+def neuron_frequencies(neurons: Float[Tensor, "input neuron"], p: int) -> list[int]:
+    """The key frequencies, each named once."""
+    return sorted(neuron_counts(neurons, p))
 
 
 def final_frequencies(obs: Observation, p: int) -> list[int]:

@@ -16,7 +16,7 @@ import torch
 from interp import seeds
 from interp.errors import InputError, nearest
 from interp.measure.cells import blank_row, cells
-from interp.measure.needs import SPLITS, Indicator, Measure, Need, indicator, named
+from interp.measure.needs import QUESTION, SPLITS, Indicator, Measure, Need, indicator, named
 from interp.measure.passes import N_TOKENS, at_answer, run_passes
 from interp.measure.scoring import columns
 from interp.models.running import evaluating
@@ -58,6 +58,8 @@ class Observation:
 
     def __getitem__(self, need: str) -> Any:
         if need not in self.kept:
+            if need.startswith(f"{QUESTION}."):  # a task without questions has no score of them
+                return None
             raise InputError(f"{need!r} was not kept of the passes; name it in NEEDS{nearest(need, self.kept)}")
         return self.kept[need]
 

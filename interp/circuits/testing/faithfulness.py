@@ -74,7 +74,11 @@ def faithfulness(
     """The curve over the best `fractions` of a circuit's edges, n = int(k · number of edges), ranked by size or
     (`signed`) by value.
 
-    ablation: what edges outside carry: `corrupt` (as in MIB), `zero` or `mean`. metric: `circuit.metric` unless given.
+    ablation: what edges outside carry: `corrupt` (each prompt's own corrupt run, as in MIB), `zero` or `mean` (over the
+        corrupt runs of all prompts, position by position). The embedding is one writer, token and position together: `zero`
+        removes position embeddings too, and `mean` averages them with the tokens (the codes of EAP-IG and MIB keep the
+        position embeddings where they zero the token's). Biases of the projections always stay.
+    metric: `circuit.metric` unless given.
     """
     pair = checked_pair(model, prompts, circuit, metric)
     total = int(circuit.graph.edges.sum())
