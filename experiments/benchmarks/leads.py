@@ -29,7 +29,7 @@ from interp.leads.features import features
 from interp.leads.nulls import p_family
 from interp.leads.panel import Series
 from interp.leads.rank import make_panels
-from interp.leads.rows import series_gains
+from interp.leads.evidence import series_gains
 from interp.table import read_table
 
 FORMS: dict[str, dict[str, Any]] = {

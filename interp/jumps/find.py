@@ -38,6 +38,7 @@ def find_jumps(
     companions: Mapping[str, Sequence[str]] | None = None,
     ranges: Mapping[str, float] | None = None,
     detector: str = "sigmoid_fit",
+    models: bool = True,
 ) -> list[Jump]:
     """The jumps of every behaviour curve of a table, ordered by curve: one record a jump, one for a curve without.
 
@@ -52,6 +53,7 @@ def find_jumps(
     over: "step", or "size": final values against `n_params` (at `step`, or at the last step that all sizes share).
     companions: continuous measures for each discontinuous one, in order of preference, beside the built-in ones.
     detector: a file of `interp/jumps/detectors/`, or `package.module:function`, called as detector(curve, limits) -> Verdict.
+    models: whether to name the best form of each curve, which costs more than the verdict.
     Where the table gives `setting` or `seed`, runs of one setting are also judged together (run "", see `over_seeds`).
 
     Raises:
@@ -77,7 +79,7 @@ def find_jumps(
     lookup = {key: _curve(rows, key, spans) for key, rows in _groups(beside)}
     rates = _discovery_rates([entry.verdict.p_value for entry in entries])
     jumps = {
-        entry.key: [replace(jump, q_value=rate) for jump in _records(entry, lookup, pairs, limits, judge)]
+        entry.key: [replace(jump, q_value=rate) for jump in _records(entry, lookup, pairs, limits, judge, models)]
         for entry, rate in zip(entries, rates, strict=True)
     }
     found = [jump for key in sorted(jumps) for jump in jumps[key]]
@@ -118,7 +120,7 @@ def _entry(key: tuple[str, ...], rows: pd.DataFrame, spans: Spans, over: str, li
 
 
 def _records(
-    entry: Entry, lookup: Mapping[tuple[str, ...], Curve], pairs: Pairs, limits: Limits, judge: Judge
+    entry: Entry, lookup: Mapping[tuple[str, ...], Curve], pairs: Pairs, limits: Limits, judge: Judge, models: bool
 ) -> list[Jump]:
     """The records of a curve, each change compared with the companions that stand beside it (or beside the run
     as a whole)."""
@@ -128,7 +130,8 @@ def _records(
         for key in ((run, task, name, component, position), (run, task, name, "", "")):
             if key in lookup and name not in companions:
                 companions[name] = lookup[key]
-    found = describe(entry.curve, entry.verdict, {**dict(zip(CURVE, entry.key, strict=True)), **entry.facts})
+    facts = {**dict(zip(CURVE, entry.key, strict=True)), **entry.facts}
+    found = describe(entry.curve, entry.verdict, facts, models=models)
     return [judge_artefact(jump, entry.curve, entry.verdict, companions, limits, judge) for jump in found]
 
 

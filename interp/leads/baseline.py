@@ -30,13 +30,28 @@ def at_risk(panel: Panel, horizon: float, *, grid: Bool[np.ndarray, "run grid"] 
     """The checkpoints before the event whose label is known.
 
     A row whose window (t, h·t] reaches past the budget is dropped whatever happened in it: keeping only the runs that
-    jumped there would give the label away.
+    jumped there would give the label away. Of checkpoints closer than a quarter of the horizon, by a grid in log step,
+    the first is kept: what they say is the same but for noise, which the features average already.
     """
     t = panel.step[None, :]
     keep = panel.seen if grid is None else grid
     keep = keep & (t < panel.T[:, None]) & (horizon * t <= panel.budget[:, None])
-    run, at = np.nonzero(keep)
+    run, at = np.nonzero(keep & _thinned(panel, horizon))
     return Rows(run=run, grid=at, label=(panel.T[run] <= horizon * panel.step[at]).astype(float))
+
+
+PER_HORIZON = 4
+"""Rows a factor h of steps. A choice: at 10 a run of 100 checkpoints costs 2.5 times as much and says as little more."""
+
+
+def _thinned(panel: Panel, horizon: float) -> Bool[np.ndarray, "run grid"]:
+    cell = np.floor(np.log(panel.step / panel.step[0]) / np.log(horizon) * PER_HORIZON + 1e-9).astype(int)
+    out = np.zeros_like(panel.seen)
+    for code in np.unique(cell):
+        here = np.flatnonzero(cell == code)
+        first = here[panel.seen[:, here].argmax(axis=1)]
+        out[np.arange(len(out)), first] = panel.seen[np.arange(len(out)), first]
+    return out
 
 
 def standardised(panel: Panel, series: Sequence[int]) -> Float[np.ndarray, "series run grid feature"]:

@@ -55,7 +55,7 @@ def order(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 _COLUMNS = (
-    ("leading", "leading"), ("coverage_at_far_05", "cov@.05"), ("realised_far", "FAR"), ("median_lead", "lead"),
+    ("verdict", "verdict"), ("coverage_at_far_05", "cov@.05"), ("realised_far", "FAR"), ("median_lead", "lead"),
     ("auroc", "AUROC"), ("concordance", "concord."), ("gain", "gain"), ("gain_low", "low"), ("gain_high", "high"),
     ("p_fwer", "p_fwer"), ("cost", "cost"),
 )  # fmt: skip
@@ -71,6 +71,12 @@ def format_board(board: Board) -> str:
     ):
         if rows:
             parts += ["", title, *_table(rows)]
+        if rows is board.leaderboard and rows:
+            parts += [
+                "",
+                "Why",
+                *(f"{name_of(row)} ({row['task']}): {row['verdict']}: {row['reason']}" for row in rows),
+            ]
     return "\n".join([*parts, "", f"analysis {board.spec}"])
 
 
@@ -81,13 +87,14 @@ def headline(board: Board) -> str:
         return f"{len(leading)} of {len(board.leaderboard)} indicators lead the jump: {', '.join(leading)}."
     if not board.leaderboard:
         return "There is no online indicator to rank."
-    told = [row for row in board.leaderboard if row["leading"] is not None]
-    if told:
-        return (
-            f"None of {len(board.leaderboard)} indicators leads the jump beyond what the trivial measures already say."
-        )
-    reason = board.leaderboard[0]["reason"]
-    return f"These runs cannot tell whether any of {len(board.leaderboard)} indicators leads: {reason}."
+    n, open_ = len(board.leaderboard), [row for row in board.leaderboard if row["leading"] is None]
+    if not open_:
+        return f"None of {n} indicators leads the jump beyond what the trivial measures already say."
+    needed = [row["runs_needed"] for row in open_ if row["runs_needed"]]
+    more = f" (about {max(needed)} would)" if needed else f": {open_[0]['reason']}"
+    if len(open_) == n:
+        return f"These runs cannot tell whether any of {n} indicators leads{more}."
+    return f"No indicator is called leading: {n - len(open_)} of {n} do not lead, of {len(open_)} these runs cannot tell{more}."
 
 
 def name_of(row: dict[str, Any]) -> str:

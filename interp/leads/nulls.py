@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from math import lgamma, log
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -32,16 +36,21 @@ def too_few(setting: Int[np.ndarray, "run"]) -> str | None:
     return None
 
 
+def least_more(setting: Int[np.ndarray, "run"]) -> int:
+    """How many more runs, all of the largest setting, there must be for 20 exchanges."""
+    count, more = np.bincount(setting), 0
+    while log_exchanges(np.r_[setting, np.full(more, count.argmax())]) < log(20):
+        more += 1
+    return more
+
+
 def exchanged_gains(
     game: Contest, values: Float[np.ndarray, "series feature cell"], setting: Int[np.ndarray, "run"], spec: Spec
 ) -> Float[np.ndarray, "draw series"]:
     """Gain (bits a row) of every series in each exchange; one serves all series, to keep their dependence."""
     rng = np.random.default_rng([spec.seed, 23])
-    draws = [
-        gains_by_run(game, values, exchange(setting, rng)).sum(axis=1) / len(game.rows.run)
-        for _ in range(spec.permutations)
-    ]
-    return np.array(draws)
+    donors = [exchange(setting, rng) for _ in range(spec.permutations)]
+    return _draws(lambda donor: gains_by_run(game, values, donor).sum(axis=1) / len(game.rows.run), donors)
 
 
 def shifted_gains(
@@ -51,13 +60,22 @@ def shifted_gains(
     rng = np.random.default_rng([spec.seed, 29])
     n_series, n_features, _ = values.shape
     grid = np.arange(game.n_grid)
-    draws = []
-    for _ in range(spec.shifts):
-        offset = rng.integers(1, max(2, game.n_grid), size=(game.n_runs, 1))
+    offsets = [rng.integers(1, max(2, game.n_grid), size=(game.n_runs, 1)) for _ in range(spec.shifts)]
+
+    def turned(offset: Int[np.ndarray, "run 1"]) -> Float[np.ndarray, "series"]:
         cell = (np.arange(game.n_runs)[:, None] * game.n_grid + (grid + offset) % game.n_grid).ravel()
-        turned = np.take(values.reshape(n_series * n_features, -1), cell, axis=1).reshape(values.shape)
-        draws.append(gains_by_run(game, turned).sum(axis=1) / len(game.rows.run))
-    return np.array(draws)
+        moved = np.take(values.reshape(n_series * n_features, -1), cell, axis=1).reshape(values.shape)
+        return gains_by_run(game, moved).sum(axis=1) / len(game.rows.run)
+
+    return _draws(turned, offsets)
+
+
+def _draws(
+    draw: Callable[[Any], Float[np.ndarray, "series"]], worlds: Sequence[Any]
+) -> Float[np.ndarray, "draw series"]:
+    """Every world's gains, over the cores that there are: the arithmetic is numpy's, which lets go of the interpreter."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return np.array(list(pool.map(draw, worlds)))
 
 
 def p_family(

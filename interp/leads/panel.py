@@ -12,6 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from interp.jumps import find_jumps
+from interp.jumps.curve import default_range
 from interp.leads.features import FEATURES, features
 from interp.leads.spec import Spec
 from interp.table.events import Change, Event, choose_target, events_of, run_facts, target_rows, tick
@@ -22,6 +23,7 @@ class Series:
     """What one row of the board is about: a measure at a component and a position.
     role: `indicator`, `hindsight`, `baseline`, or `clock` (the step itself).
     cost: mean cost in forward-pass equivalents, NaN where the table has none.
+    easier: whether it looks like the target measured on easier items (`easier_items`).
     """
 
     measure: str
@@ -29,6 +31,7 @@ class Series:
     position: int | None = None
     role: str = "indicator"
     cost: float = np.nan
+    easier: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,7 +95,7 @@ def target_events(goal: pd.DataFrame, spec: Spec, jumps: Iterable[Change] | None
     """The event of every run of a target, by run. jumps: records that `find_jumps` gave for the whole table, if any."""
     if jumps is None:
         bare = goal[["run", "task", "step", "measure", "value", "stderr", "n"]]  # no settings: no entries over seeds
-        jumps = find_jumps(bare, min_magnitude=spec.min_magnitude)
+        jumps = find_jumps(bare, min_magnitude=spec.min_magnitude, models=False)
     return events_of(goal, jumps, direction=spec.direction, min_magnitude=spec.min_magnitude)
 
 
@@ -126,7 +129,8 @@ def make_panel(table: pd.DataFrame, task: str, spec: Spec, jumps: Iterable[Chang
     T, middle = (np.array([getattr(event, name) for event in events]) for name in ("T", "middle"))
     rising = np.stack([under_way(event, tick(step)) for event in events])
     seen = np.stack([np.isin(step, of_run[run]) for run in runs])
-    series, values = _series(rows, runs, step, target, spec)
+    jumped = {run for run, event in zip(runs, events, strict=True) if np.isfinite(event.T)}
+    series, values = _series(rows, runs, step, goal[goal["run"].isin(jumped)], target, spec)
     return Panel(
         task=task,
         target=target,
@@ -168,7 +172,7 @@ def _grid(steps: np.ndarray, most: int = 240) -> np.ndarray:
 
 
 def _series(
-    rows: pd.DataFrame, runs: Sequence[str], step: np.ndarray, target: str, spec: Spec
+    rows: pd.DataFrame, runs: Sequence[str], step: np.ndarray, jumped: pd.DataFrame, target: str, spec: Spec
 ) -> tuple[tuple[Series, ...], np.ndarray]:
     """Every series with its role, and its features aligned with the grid: the last value at or before each step."""
     clock = features(step, np.log(tick(step))[None]).astype(np.float32)
@@ -179,6 +183,8 @@ def _series(
         series = _describe(key, part, target, spec)
         if series.role == "indicator" and spec.indicators is not None and series.measure not in spec.indicators:
             continue
+        if series.role == "indicator" and easier_items(part, jumped):
+            series = replace(series, easier=True)
         found.append(series)
         blocks.append(_aligned(part[np.isfinite(part["value"].to_numpy(float))], row_of, step))
     return tuple(found), np.stack(blocks)
@@ -197,6 +203,40 @@ def _describe(key: Any, part: pd.DataFrame, target: str, spec: Spec) -> Series:
         role=role,
         cost=float(np.mean(cost[np.isfinite(cost)])) if np.isfinite(cost).any() else np.nan,
     )
+
+
+def easier_items(part: pd.DataFrame, jumped: pd.DataFrame, last: int = 3) -> bool:
+    """Whether an indicator looks like the target on easier items: it has the target's `n` and range, and its final level
+    (mean of the last three checkpoints) is within two standard errors of the target's in 90 % of the runs with an event.
+
+    part: the indicator's rows; jumped: those of the target in the runs with an event.
+    """
+    columns = ["value", "n", "stderr"]
+    ends = [
+        rows[rows["value"].notna()].sort_values("step").groupby("run", observed=True)[columns].apply(
+            lambda own: own.tail(last).mean()
+        )
+        for rows in (part, jumped)
+    ]  # fmt: skip
+    both = ends[0].join(ends[1], how="inner", rsuffix="_of_target")
+    if both.empty or not np.array_equal(both["n"], both["n_of_target"]):
+        return False
+    span = default_range(str(jumped["measure"].iloc[0]), jumped["value"].to_numpy(float)) or np.ptp(jumped["value"])
+    low = 0.0 if span in (1.0, 100.0) else float(jumped["value"].min()) - 0.1 * span
+    if (
+        part["value"].min() < low
+        or part["value"].max() > low + 1.2 * span
+        or np.ptp(part["value"].dropna()) < 0.5 * span
+    ):
+        return False
+    errors = []
+    for end in ("", "_of_target"):
+        share, n = (both["value" + end] / span).clip(0, 1), both["n" + end]
+        share = (share * n + 0.5) / (n + 1)
+        binomial = span * np.sqrt(share * (1 - share) / n)
+        errors.append(both["stderr" + end].where(both["stderr" + end].notna(), binomial).to_numpy(float))
+    near = (both["value"] - both["value_of_target"]).abs() <= 2 * np.hypot(errors[0], errors[1])
+    return bool(near.mean() >= 0.9 and len(near) >= 0.9 * jumped["run"].nunique())
 
 
 def _aligned(part: pd.DataFrame, row_of: Mapping[str, int], step: np.ndarray) -> np.ndarray:

@@ -12,9 +12,10 @@ import pandas as pd
 
 from interp.errors import InputError, unknown
 from interp.leads.board import Board, order
+from interp.leads.evidence import Gains, series_gains
 from interp.leads.nulls import p_family, too_few
 from interp.leads.panel import Panel, make_panel, past_budget
-from interp.leads.rows import Gains, score_rows, series_gains
+from interp.leads.rows import score_rows
 from interp.leads.spec import Spec, read_spec
 from interp.leads.splits import pooled
 from interp.table import read_table
@@ -38,8 +39,9 @@ def rank_leads(
     spec: the analysis, a record, a mapping or a YAML file.
 
     An indicator is `leading` when the lower end of its gain's interval is above 0, its family-wise p is at most .05,
-    and its coverage is above its false-alarm rate, nominal and realised; None where the runs cannot tell, with the
-    reason. The family is all indicators of all tasks of the table.
+    and its coverage is above its false-alarm rate, nominal and realised; `not leading` when its gain's interval lies
+    below the margin in runs that would show a leader; else `undetermined`, with the reason and the number of runs that
+    would decide (`interp.leads.verdict`). The family is all indicators of all tasks of the table.
 
     Raises:
         InputError: a table without `kind`, or whose tasks have no such target.

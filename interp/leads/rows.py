@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from interp.leads.alarms import Alarm, peaks, score
 from interp.leads.baseline import standardised
-from interp.leads.gain import cells, contest, gains_by_run, interval
+from interp.leads.evidence import Gains, series_gains
 from interp.leads.horizon import horizon_scores
-from interp.leads.nulls import exchanged_gains, p_single, shifted_gains, too_few
+from interp.leads.nulls import p_single
 from interp.leads.panel import Panel
 from interp.leads.spec import Spec
 from interp.leads.splits import folds, groups
 from interp.leads.survival import survival_scores
 from interp.leads.timing import timing_scores
+from interp.leads.verdict import EASIER, power_of, verdict
 
 ROLE_ON_BOARD = {"indicator": "indicator", "hindsight": "hindsight", "baseline": "baseline", "clock": "baseline"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Gains:
-    """Gain of some series of a panel (bits a row; NaN with a reason), and the gains in worlds without information."""
-
-    gain: Float[np.ndarray, "series"]
-    low: Float[np.ndarray, "series"]
-    high: Float[np.ndarray, "series"]
-    exchanged: Float[np.ndarray, "draw series"] | None = None
-    shifted: Float[np.ndarray, "draw series"] | None = None
-    reason: str = ""
-
-
-def series_gains(
-    panel: Panel, series: Sequence[int], trivial: Sequence[int], spec: Spec, *, kind: str = "run", nulls: bool = True
-) -> Gains:
-    """Gain of `series` over step, setting and the `trivial` series, held out by `kind`, with or without its nulls."""
-    nothing = np.full(len(series), np.nan)
-    game = contest(panel, trivial, folds(panel, kind, spec.folds, spec.seed), spec) if series else "no such series"
-    if isinstance(game, str):
-        return Gains(gain=nothing, low=nothing, high=nothing, reason=game)
-    values = cells(panel, series)
-    n_rows = np.bincount(game.rows.run, minlength=game.n_runs).astype(float)
-    gain, low, high = interval(gains_by_run(game, values), n_rows, spec)
-    exchanging = nulls and spec.permutations > 0 and not too_few(panel.setting)
-    return Gains(
-        gain=gain,
-        low=low,
-        high=high,
-        exchanged=exchanged_gains(game, values, panel.setting, spec) if exchanging else None,
-        shifted=shifted_gains(game, values, spec) if nulls and spec.shifts else None,
-    )
 
 
 def score_rows(
@@ -73,11 +39,13 @@ def score_rows(
     gain_of = _gain_columns(panel, gains, family, spec)
     split_of = _split_columns(panel, across, spec)
     half_of = _midpoint_columns(panel, spec)
+    power = power_of(panel, _foresight(panel, gain_of), spec) if panel.of("indicator") else None
     rows, leads = [], []
     for index, series in enumerate(panel.series):
         own = {rate: alarms[rate][index] for rate in spec.rates}
         row: dict[str, Any] = {"indicator": series.measure, "task": panel.task, "target": panel.target,
-               "component": series.component, "position": series.position, "leading": None, "reason": ""}  # fmt: skip
+               "component": series.component, "position": series.position, "leading": None, "reason": "",
+               "verdict": "undetermined", "runs_needed": None}  # fmt: skip
         horizon, survival = horizons[index], survivals[index]
         row |= {
             "auroc": horizon.auroc,
@@ -95,8 +63,9 @@ def score_rows(
         row["splits"] = split_of.get(index, {})
         if not np.isfinite(panel.values[index]).any():
             row["reason"] = "no finite value in these runs"
-        elif series.role == "indicator":
-            row["leading"], row["reason"] = verdict(row, own, gains.reason or too_few(panel.setting) or "")
+        elif series.role == "indicator" and power is not None:
+            row |= verdict(panel, row, decisive(own), gains, panel.of("indicator").index(index), power, spec)
+            row["reason"] += f"; {EASIER}" if series.easier else ""
         rows.append((ROLE_ON_BOARD[series.role], row))
         leads += _per_run(panel, row, decisive(own))
     return rows, leads
@@ -105,26 +74,6 @@ def score_rows(
 def decisive(alarms: dict[float, Alarm]) -> Alarm:
     """The alarm at the first rate that the runs allow; where they allow none, the first."""
     return next((alarm for alarm in alarms.values() if np.isfinite(alarm.coverage)), next(iter(alarms.values())))
-
-
-def verdict(row: dict[str, Any], alarms: dict[float, Alarm], reason: str) -> tuple[bool | None, str]:
-    """Is it leading, and what decided. None, with the reason, where the runs cannot tell."""
-    alarm = decisive(alarms)
-    if not np.isfinite(row["gain_low"]) or not np.isfinite(row["p_fwer"]):
-        return None, reason or "no exchanges were asked for"
-    if not np.isfinite(alarm.coverage):
-        return None, alarm.reason
-    above = alarm.coverage > max(alarm.rate, alarm.realised)
-    failed = [
-        text
-        for ok, text in (
-            (row["gain_low"] > 0, "adds nothing to the baseline"),
-            (row["p_fwer"] <= 0.05, "as good with the series of another run"),
-            (above, "does not warn above its false-alarm rate"),
-        )
-        if not ok
-    ]
-    return not failed, "; ".join(failed)
 
 
 def _alarm_columns(alarms: dict[float, Alarm]) -> dict[str, Any]:
@@ -165,6 +114,12 @@ def _gain_columns(
             keys = ("gain", "gain_low", "gain_high", "p_fwer", "p_fwer_raw", "p_shift")
             out[index] = dict(zip(keys, map(float, (*three, *p, shift)), strict=True))
     return out
+
+
+def _foresight(panel: Panel, gain_of: dict[int, dict[str, Any]]) -> float:
+    """The target's own gain over step and setting."""
+    own = [k for k, s in enumerate(panel.series) if (s.measure, s.component, s.position) == (panel.target, "", None)]
+    return float(gain_of[own[0]]["gain"]) if own else np.nan
 
 
 def _p_shift(gains: Gains, k: int) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import minimize
+from scipy.special import stdtr
 
 from interp.leads.logistic import fit, fit_many, log_loss, sigmoid
 from interp.leads.panel import Panel
@@ -58,7 +59,8 @@ def chance(
     Learned from the rows (run, s) of the other runs with s within a factor 2 of the step, at risk at s, and with
     end[run, s] inside what is known of the run: a logistic regression on setting, log s and the features of the three
     series that say most on the training rows. The same is done without each fold, to score the other runs at the step
-    itself; as boldly as those came true, the logits are believed (`tempered`): few runs make a forecast too sure.
+    itself; as boldly as those came true, the logits are believed (`tempered`): few runs make a forecast too sure. Where
+    fewer than five other runs of either outcome are near the step, what is left is `bare_chance`.
     """
     t = panel.step
     near = (t >= t[at] / 2) & (t <= 2 * t[at]) & panel.seen & (t < panel.T[:, None]) & (end <= panel.budget[:, None])
@@ -66,7 +68,9 @@ def chance(
     run, grid = np.nonzero(near)
     label = (panel.T[run] <= end[run, grid]).astype(float)
     if len(np.unique(run[label == 1])) < 5 or len(np.unique(run[label == 0])) < 5:
-        return Chance(reason="fewer than five other runs of each outcome near this step")
+        p = bare_chance(panel, me, t[at], float(end[me, at]))
+        return Chance(p=p, reason="fewer than five other runs of each outcome near this step: "
+                      "the chance is that of a run that has not jumped by now, whatever it measures")  # fmt: skip
     asked = np.flatnonzero((t[at] < panel.T) & (end[:, at] <= panel.budget) & (np.arange(len(panel.T)) != me))
     held = np.full(len(asked), np.nan)
     for fold in np.unique(fold_of[asked]):
@@ -82,6 +86,28 @@ def chance(
         own[~rest] = tempered(held[rest], came[rest], held[~rest])
     p = sigmoid(tempered(held, came, logit))
     return Chance(p=float(p[0]), held=sigmoid(own), label=came, chosen=chosen)
+
+
+def bare_chance(panel: Panel, me: int, now: float, end: float) -> float:
+    """P(T ≤ end | T > now) of a run by the other runs' steps alone: a share never jumps, log T of the rest follows
+    Student's t about their mean (of the run's own setting, where five of its runs jumped).
+
+    The share that never jumps is (k + ½)/(n + 1), of n runs that jumped (n − k) or have been seen to their budget
+    without. So a straggler beyond every known jump gets a number too: ever lower, never null.
+    """
+    others = np.arange(len(panel.runs)) != me
+    own = others & (panel.setting == panel.setting[me])
+    known = own if (own & panel.event).sum() >= 5 else others
+    jumped, never = known & panel.event, known & ~panel.event & (panel.budget >= panel.planned)
+    n = int(jumped.sum())
+    never_share = (never.sum() + 0.5) / (n + never.sum() + 1)
+    if n < 2:
+        return float(1 - never_share)
+    log_t = np.log(panel.T[jumped])
+    scale = max(float(log_t.std(ddof=1)), 0.05) * np.sqrt(1 + 1 / n)
+    later, past = (stdtr(n - 1, -(np.log(x) - log_t.mean()) / scale) for x in (now, max(end, now)))
+    still = (1 - never_share) * later + never_share
+    return float((1 - never_share) * (later - past) / still)
 
 
 def tempered(
