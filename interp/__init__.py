@@ -46,6 +46,7 @@ _HOME = {
     "Circuit": "interp.circuits",
     "find_jumps": "interp.jumps",
     "rank_leads": "interp.leads",
+    "prevalence": "interp.prevalence",
     "read_table": "interp.table",
     "rolling": "interp.table.rolling",
     "Recorder": "interp.engine.recorder",

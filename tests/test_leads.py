@@ -52,7 +52,12 @@ def named(rows, name: str) -> dict:
 
 def test_exactly_the_leading_indicator_is_called_leading(board) -> None:
     assert [row["indicator"] for row in board.leaderboard if row["leading"]] == ["lead_step"]
-    assert all(row["leading"] is False and row["reason"] for row in board.leaderboard[1:])
+    assert all(row["leading"] is not True and row["reason"] for row in board.leaderboard[1:])
+    words = {True: "leading", False: "not leading", None: "undetermined"}
+    for row in board.leaderboard:
+        assert row["verdict"] == words[row["leading"]]
+        assert (row["runs_needed"] is None) == (row["leading"] is not None)
+        assert row["leading"] is not False or row["gain_high"] < 0.1, "said only below a margin"
     lead = board.leaderboard[0]
     assert lead["median_lead"] == pytest.approx(0.5, abs=0.15)
     assert lead["auroc"] > 0.9
@@ -109,8 +114,9 @@ def test_neither_row_order_nor_what_follows_the_jump_matters(table: pd.DataFrame
     other = rank_leads(table.assign(value=np.where(late, noise, table["value"])), spec=QUICK)
     for row in board.leaderboard:
         twin = named(other.leaderboard, row["indicator"])
-        for key in ("gain", "coverage_at_far_05", "realised_far", "auroc", "concordance", "leading"):
+        for key in ("gain", "coverage_at_far_05", "realised_far", "auroc", "concordance"):
             assert twin[key] == pytest.approx(row[key], nan_ok=True, rel=1e-6), (row["indicator"], key)
+        assert twin["verdict"] == row["verdict"]
 
 
 def test_an_indicator_on_other_steps_is_taken_as_it_stood(table: pd.DataFrame, board) -> None:

@@ -327,7 +327,7 @@ def test_headline_of_one_run(grown):
     table, jumps = grown
     run = table["run"].iloc[0]
     sentence = headline(table[table["run"] == run], [r for r in jumps if r["run"] == run])
-    assert sentence.startswith("The only run jumped: exact match rose from")
+    assert sentence.startswith("1 of 1 runs jumped: exact match rose from")
     assert "medians" not in sentence
     assert "control" not in sentence
 

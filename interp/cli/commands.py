@@ -194,6 +194,18 @@ def do_jumps(args: argparse.Namespace) -> int:
     return 0
 
 
+def do_prevalence(args: argparse.Namespace) -> int:
+    """interp prevalence TABLE"""
+    from interp.prevalence import format_prevalence, prevalence
+
+    found = prevalence(args.table, by=args.by, measures=args.measure)
+    if args.json:
+        _print_json(found.to_json())
+    else:
+        print(format_prevalence(found))
+    return 0
+
+
 def do_leads(args: argparse.Namespace) -> int:
     """interp leads TABLE"""
     from interp.leads import forecast, format_board, format_forecast, rank_leads

@@ -151,6 +151,11 @@ def _parser() -> tuple[_Parser, list[str]]:
     jumps.add_argument("--over", choices=["step", "size"], default="step", help="what grows along the curve")
     jumps.add_argument("--min-magnitude", type=float, help="smallest change that counts, as a share of the range")
 
+    prevalence = sub.add_parser("prevalence", help="how often curves jump, for which tasks, and what goes with it")
+    prevalence.add_argument("table", help="run directory, CSV, Parquet or a folder of evaluation logs")
+    prevalence.add_argument("--by", metavar="COLUMN", help="shares by this column of the table too")
+    prevalence.add_argument("--measure", action="append", help="only this measure (may be repeated)")
+
     leads = sub.add_parser("leads", help="which indicators moved first, and whether that would have warned us")
     leads.add_argument("table", help="run directory, CSV or Parquet")
     leads.add_argument("--target", help="the behaviour (default exact_match, else accuracy)")
@@ -168,6 +173,6 @@ def _parser() -> tuple[_Parser, list[str]]:
     circuit.add_argument("--root", help="where checkpoints are (default ./checkpoints)")
     circuit.add_argument("--out", help="write the circuit as JSON here")
 
-    for reading in (status, export, verify, listing, plan, jumps, leads, circuit):
+    for reading in (status, export, verify, listing, plan, jumps, prevalence, leads, circuit):
         reading.add_argument("--json", action="store_true", help="machine-readable output")
     return parser, list(sub.choices)

@@ -64,9 +64,9 @@ def series_gains(
     )
 
 
-N_PLANTED = 40
-PLANTED_LEAD, PLANTED_JITTER, PLANTED_NOISE = (0.4, 0.7), 0.1, 0.3
-"""A planted leader rises by one unit between .4 and .7 of the way to the event (one share a series, a tenth of a decade
+N_PLANTED = 20
+PLANTED_LEAD, PLANTED_JITTER, PLANTED_NOISE = (0.4, 0.55), 0.1, 0.3
+"""A planted leader rises by one unit between .4 and .55 of the way to the event (one share a series, a tenth of a decade
 of jitter a run), under white noise of .3: a plain leader, neither perfect nor faint. A choice."""
 
 

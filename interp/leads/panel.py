@@ -212,6 +212,8 @@ def easier_items(part: pd.DataFrame, jumped: pd.DataFrame, last: int = 3) -> boo
     part: the indicator's rows; jumped: those of the target in the runs with an event.
     """
     columns = ["value", "n", "stderr"]
+    if not part["n"].notna().any() or not jumped["n"].notna().any():
+        return False
     ends = [
         rows[rows["value"].notna()].sort_values("step").groupby("run", observed=True)[columns].apply(
             lambda own: own.tail(last).mean()

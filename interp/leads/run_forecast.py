@@ -68,8 +68,8 @@ def chance(
     run, grid = np.nonzero(near)
     label = (panel.T[run] <= end[run, grid]).astype(float)
     if len(np.unique(run[label == 1])) < 5 or len(np.unique(run[label == 0])) < 5:
-        p = bare_chance(panel, me, t[at], float(end[me, at]))
-        return Chance(p=p, reason="fewer than five other runs of each outcome near this step: "
+        bare = bare_chance(panel, me, t[at], float(end[me, at]))
+        return Chance(p=bare, reason="fewer than five other runs of each outcome near this step: "
                       "the chance is that of a run that has not jumped by now, whatever it measures")  # fmt: skip
     asked = np.flatnonzero((t[at] < panel.T) & (end[:, at] <= panel.budget) & (np.arange(len(panel.T)) != me))
     held = np.full(len(asked), np.nan)

@@ -19,6 +19,7 @@ from interp.leads.spec import Spec
 MISSED = 0.05  # the largest share of planted leaders that may look worthless where "not leading" is said (a choice)
 DECIDES = 0.8  # of simulated tables reach a verdict at `runs_needed` (the usual power)
 MOST_TIMES = 32.0  # as many runs as there are: farther is not simulated
+MOST_RUNS = 300  # planted leaders are not simulated in more, unless the table has them
 EASIER = "easier items of the target"
 
 
@@ -36,7 +37,7 @@ def power_of(panel: Panel, foresight: float, spec: Spec) -> Power:
     """foresight: gain of the target itself over step and setting, NaN where it is not defined."""
     margin = max(spec.margin, spec.margin_share * foresight) if np.isfinite(foresight) else spec.margin
     n, factor, first = len(panel.runs), 1.0, np.nan
-    while panel.event.any() and factor <= MOST_TIMES and n * factor <= max(n, 600):
+    while panel.event.any() and factor <= MOST_TIMES and n * factor <= max(n, MOST_RUNS):
         found = planted_gains(panel, spec, factor)
         missed = np.nan if found.reason else float((found.high < margin).mean())
         first = missed if factor == 1 else first

@@ -13,6 +13,8 @@ from interp.report import style
 from interp.report.leads import board_dict, row_name
 from interp.report.outcomes import as_table, jump_frame, outcomes, run_styles, target_curves
 
+MAX_REASON = 80
+
 
 def headline(
     table: Any,
@@ -38,8 +40,11 @@ def headline(
         n = found[main]["run"].nunique()
         return f"{_count(n, 'run')} of {style.pretty(main[1])} on {main[0]}; jumps have not been looked for."
     is_control = found[main]["run"].map(lambda run: styles[run].control).astype(bool)
-    clauses = [_jump_clause(found[main][~is_control], main, several=len(curves) > 1)]
-    if is_control.any():
+    runs = found[main] if is_control.all() else found[main][~is_control]
+    clauses = [_jump_clause(runs, main, several=len(curves) > 1)]
+    if is_control.all():
+        clauses.append("all runs are controls")
+    elif is_control.any():
         clauses.append(_control_clause(found[main][is_control]))
     if len(curves) > 1:
         clauses.append(_other_tasks(found, main))
@@ -107,14 +112,12 @@ def _jump_clause(found: pd.DataFrame, curve: tuple[str, str], *, several: bool) 
     what = style.pretty(measure) + (f" on {task}" if several else "")
     jumped = found[found["jumped"]]
     n, k = len(found), len(jumped)
-    if n == 0:
-        return "all runs are controls"
     if k == 0:
-        who = "the only run did not jump" if n == 1 else f"none of the {n} runs jumped"
+        who = f"none of the {n} runs jumped"
         levels = [_level(found[name].median(), measure) for name in ("start", "end")]
         moved = f"{what} went from {levels[0]} to {levels[1]}" + (" (medians)" if n > 1 else "")
         return f"{who}: {moved} in {style.number(found['last_step'].median())} steps{_kinds(found)}"
-    who = "the only run jumped" if n == 1 else f"{k} of {n} runs jumped"
+    who = f"{k} of {n} runs jumped"
     start, end = jumped["start"].median(), jumped["end"].median()
     verb = "rose" if end >= start else "fell"
     before, after = (style.number(jumped[name].median()) for name in ("step_before", "step_after"))
@@ -205,10 +208,13 @@ def _leading_clause(board: dict[str, Any], ranked: bool, table: pd.DataFrame) ->
         who = f"{_count(len(leading), 'indicator')} of {len(rows)} {verb} called leading"
         return f"{who}: {', '.join(names)}{more}"
     unknown = [row for row in rows if row.get("leading") is None]
+    needed = [int(row["runs_needed"]) for row in unknown if row.get("runs_needed")]
+    more = f" (about {max(needed)} runs would decide)" if needed else ""
     if len(unknown) == len(rows):
-        return "whether any indicator leads cannot be told from these runs" + _why(row.get("reason") for row in rows)
+        why = more or _why(row.get("reason") for row in rows)
+        return f"whether any indicator leads cannot be told from these runs{why}"
+    some = f", {len(unknown)} cannot be told{more}" if unknown else ""
     failed = [part for row in rows if row.get("leading") is False for part in str(row.get("reason") or "").split("; ")]
-    some = f", {len(unknown)} cannot be told" if unknown else ""
     return f"no indicator is called leading{some}{_why(failed)}"
 
 
@@ -218,8 +224,8 @@ def _alarm_lead(row: Mapping[str, Any]) -> str:
 
 
 def _why(reasons: Iterable[Any]) -> str:
-    """The reason, or the most common of several."""
-    counts = Counter(str(reason).rstrip(".") for reason in reasons if reason)
+    """The reason, or the most common of several; those with figures are too long for a headline."""
+    counts = Counter(str(reason).rstrip(".") for reason in reasons if reason and len(str(reason)) <= MAX_REASON)
     if not counts:
         return ""
     return f" ({'most common reason: ' if len(counts) > 1 else 'because '}{counts.most_common(1)[0][0]})"

@@ -19,7 +19,9 @@ _LISTS = {
         "Leaderboard",
         "Online indicators only. T is the jump step. Leading means: the lower end of the gain over all "
         "baselines is above 0, the family-wise "
-        "p is at most 5 %, and coverage is above the false-alarm rate; the last column says what is missing.",
+        "p is at most 5 %, and coverage is above the false-alarm rate. Not leading means: the gain lies below the stated "
+        "margin, in runs that would show a planted leader. Everything else is undetermined; the last column says why, "
+        "and how many runs would decide.",
     ),
     "hindsight": (
         "Hindsight measures",

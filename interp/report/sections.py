@@ -21,6 +21,7 @@ from interp.report.leads import board_dict
 from interp.report.leads_section import leads_section
 from interp.report.outcomes import behaviour, jump_frame, run_styles
 from interp.report.parts import parts_section
+from interp.report.prevalence import prevalence_section
 from interp.report.rows import rows_of
 from interp.report.section import Material, Section, caption, figure_html, section
 from interp.report.sources import as_yaml
@@ -34,6 +35,7 @@ def sections(material: Material) -> tuple[list[Section], list[tuple[str, str]]]:
         "Behaviour over training": _behaviour,
         "Behaviour part by part": parts_section,
         "Indicators aligned on the jump": _aligned,
+        "How often curves jump": prevalence_section,
         "The circuit forming, component by component": _heatmap,
         "When runs jump": _jump_step,
         "When the circuit formed": formation_section,

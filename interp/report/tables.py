@@ -167,7 +167,7 @@ def leads_tables(board: Any, onsets: pd.DataFrame) -> dict[str, str]:
         part = part.assign(component=part["component"].fillna("") if "component" in part else "")
         keys = ["task", "indicator", "component"] if "task" in part else ["indicator", "component"]
         part = part.merge(own.drop_duplicates(keys), on=keys, how="left", suffixes=("", "_own"))
-        columns = [c for c in _lead_columns(part) if name == "leaderboard" or c.head not in ("leading", "why")]
+        columns = [c for c in _lead_columns(part) if name == "leaderboard" or c.head not in ("verdict", "why")]
         tables[name] = html_table(columns, records_of(part), mark=lambda row: row.get("leading") is True)
     return tables
 
@@ -178,7 +178,7 @@ def _lead_columns(part: pd.DataFrame) -> list[Column]:
     shown: dict[str, Column] = {
         "indicator": Column(head="indicator", text=lambda row: style.pretty(row_name(row)), sort=row_name),
         "task": words("task", "task"),
-        "leading": Column(head="leading", text=_verdict, sort=_verdict),
+        "leading": Column(head="verdict", text=_verdict, sort=_verdict),
         "own_lead": Column(
             head="own lead, steps (% of T)",
             note="median lead of the indicator's own onset over the jump",
@@ -242,6 +242,8 @@ def _known(part: pd.DataFrame, field: str) -> bool:
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
+    if isinstance(row.get("verdict"), str):
+        return str(row["verdict"])
     value = row.get("leading")
     return "unknown" if value is None or value != value else "yes" if value else "no"
 
