@@ -71,14 +71,9 @@ def harness_model(model: Model, tokenizer: Any = None) -> Any:
         def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
             totals = []
             for (text,) in [request.args for request in requests]:
-                windows = get_rolling_token_windows(
-                    token_list=self.tok_encode(text),
-                    prefix_token=self.prefix_token_id,
-                    max_seq_len=model.n_ctx,
-                    context_len=1,
-                )
-                pairs = [(None, *make_disjoint_window(window)) for window in windows]
-                totals.append(sum(log_prob for log_prob, _ in self._loglikelihood_tokens(pairs)))
+                windows = get_rolling_token_windows(self.tok_encode(text), self.prefix_token_id, model.n_ctx, 1)
+                found = self._loglikelihood_tokens([(None, *make_disjoint_window(window)) for window in windows])
+                totals.append(sum(log_prob for log_prob, _ in found))
                 self.cache_hook.add_partial("loglikelihood_rolling", (text,), totals[-1])
             return totals
 
@@ -88,26 +83,26 @@ def harness_model(model: Model, tokenizer: Any = None) -> Any:
             for index, request in enumerate(requests):
                 wanted.setdefault(_settings(request.args[1]), []).append(index)
             for (stop, max_new_tokens, temperature), indices in wanted.items():
-                if max_new_tokens >= model.n_ctx:
-                    raise InputError(f"{max_new_tokens} new tokens leave no room in a context of {model.n_ctx}")
-                room = model.n_ctx - max_new_tokens
-                contexts = [self.tok_encode(requests[index].args[0])[-room:] for index in indices]
-                with evaluating(model.module), torch.no_grad():
-                    texts = generate(
-                        model,
-                        contexts,
-                        tokenizer,
-                        max_new_tokens=max_new_tokens,
-                        stop=stop,
-                        temperature=temperature,
-                        rng=torch.Generator().manual_seed(0),
-                    )
+                contexts = [self.tok_encode(requests[index].args[0]) for index in indices]
+                texts = _written(model, tokenizer, contexts, stop, max_new_tokens, temperature)
                 for index, text in zip(indices, texts, strict=True):
                     outputs[index] = text
                     self.cache_hook.add_partial("generate_until", requests[index].args, text)
             return outputs
 
     return HarnessModel()
+
+
+def _written(
+    model: Model, tokenizer: Any, contexts: Sequence[list[int]], stop: Sequence[str], n_new: int, temperature: float
+) -> list[str]:
+    """What the model writes, each context cut on the left so that n_new tokens fit behind it."""
+    if n_new >= model.n_ctx:
+        raise InputError(f"{n_new} new tokens leave no room in a context of {model.n_ctx}")
+    cut = [context[n_new - model.n_ctx :] for context in contexts]
+    how: dict[str, Any] = {"stop": stop, "temperature": temperature, "rng": torch.Generator().manual_seed(0)}
+    with evaluating(model.module), torch.no_grad():
+        return generate(model, cut, tokenizer, max_new_tokens=n_new, **how)
 
 
 def _settings(wanted: dict[str, Any]) -> tuple[tuple[str, ...], int, float]:

@@ -9,7 +9,9 @@ slopes that fit.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -45,77 +47,116 @@ def linear_regression(*, n_points: int = 8, dim: int = 1, x_max: int = 8, w_max:
     _check.whole(name, "dim", dim, low=1)
     _check.whole(name, "number of slopes (2·w_max + 1)^dim", (2 * w_max + 1) ** dim, low=1, high=MAX_HYPOTHESES)
     _check.whole(name, "n_outputs", n_outputs, low=2, high=2 * dim * x_max * w_max + 1)
-    coordinates = torch.tensor([*range(-x_max, 0), *range(1, x_max + 1)])
-    slopes = torch.cartesian_prod(*[torch.arange(-w_max, w_max + 1)] * dim).reshape(-1, dim)
-    n_x, top = len(coordinates), dim * x_max * w_max
-
-    def outputs(slope: Int[Tensor, "*prompt dim"], x: Int[Tensor, "*prompt dim"]) -> Int[Tensor, "*prompt"]:
-        return n_x + ((slope * coordinates[x]).sum(-1) + top) * n_outputs // (2 * top + 1)
-
-    def draw_x(n: int, rng: Generator) -> Int[Tensor, "prompt point dim"]:
-        return torch.randint(n_x, (n, n_points + 1, dim), generator=rng)
-
-    def draw_slope(n: int, rng: Generator) -> Int[Tensor, "prompt 1 dim"]:
-        return slopes[torch.randint(len(slopes), (n,), generator=rng)][:, None]
-
-    def sequence(x: Int[Tensor, "prompt point dim"], y: Int[Tensor, "prompt point"]) -> Int[Tensor, "prompt pos"]:
-        return torch.cat([x, y[:, :, None]], dim=2).flatten(1)[:, :-1]
-
-    def draw(n: int, *, rng: Generator, seed: int, split: str) -> Batch:
-        x, slope = draw_x(n, rng), draw_slope(n, rng)
-        y = outputs(slope, x)
-        tokens = sequence(x, y)
-        targets = torch.full_like(tokens, -1)
-        targets[:, dim - 1 :: dim + 1] = y
-        return Batch(tokens=tokens.contiguous(), targets=targets)
-
-    def predicted(x: Int[Tensor, "prompt point dim"]) -> Int[Tensor, "prompt point slope"]:
-        """The y of every slope."""
-        return outputs(slopes, x[:, :, None])
-
-    def settled(x: Int[Tensor, "prompt point dim"], y: Int[Tensor, "prompt point"]) -> Bool[Tensor, "prompt"]:
-        matches = predicted(x) == y[:, :, None]
-        fits = matches[:, :-1].all(1)
-        return (matches[:, -1] | ~fits).all(1)
-
-    def pairs(m: int, rng: Generator) -> tuple[Tensor, ...]:
-        x = draw_x(m, rng)
-        y, other = (outputs(draw_slope(m, rng), x) for _ in range(2))
-        fit = (y[:, -1] != other[:, -1]) & settled(x, y) & settled(x, other)
-        return sequence(x, y)[fit], sequence(x, other)[fit], y[fit, -1], other[fit, -1]
-
-    def prompts(n: int, *, rng: Generator, seed: int = 0) -> Prompts:
-        clean, corrupt, answer, wrong = fill(n, lambda m: pairs(m, rng), what=name)
-        return Prompts(clean=clean, corrupt=corrupt, answer=answer, wrong=wrong)
-
-    def references(tokens: Int[Tensor, "prompt pos"]) -> dict[str, Float[Tensor, "prompt pos vocab"]]:
-        """Where an x is predicted, both are uniform over the x tokens."""
-        size = n_x + n_outputs
-        points = torch.cat([tokens, torch.zeros_like(tokens[:, :1])], dim=1).unflatten(1, (-1, dim + 1))
-        by_slope = predicted(points[..., :dim])
-        missed = (by_slope != points[..., dim:]).cumsum(1)
-        fits = torch.cat([torch.ones_like(missed[:, :1]), missed[:, :-1] == 0], dim=1).float()
-        found = {}
-        for label, weight in (("prior", torch.ones_like(fits)), ("bayes", fits)):
-            y = torch.zeros(*by_slope.shape[:2], size).scatter_add(2, by_slope, weight / weight.sum(2, keepdim=True))
-            guess = torch.zeros(*tokens.shape, size)
-            guess[..., :n_x] = 1 / n_x
-            guess[:, dim - 1 :: dim + 1] = y
-            found[label] = guess
-        return found
-
-    every_x = torch.cartesian_prod(*[torch.arange(n_x)] * dim).reshape(-1, 1, dim)
-    counts = outputs(slopes, every_x).flatten().bincount()
+    skill = Regression(
+        coordinates=torch.tensor([*range(-x_max, 0), *range(1, x_max + 1)]),
+        slopes=torch.cartesian_prod(*[torch.arange(-w_max, w_max + 1)] * dim).reshape(-1, dim),
+        n_points=n_points,
+        n_outputs=n_outputs,
+        top=dim * x_max * w_max,
+    )
+    every_x = torch.cartesian_prod(*[torch.arange(skill.n_x)] * dim).reshape(-1, 1, dim)
+    counts = _outputs(skill, skill.slopes, every_x).flatten().bincount()
     return Task(
         name=name,
         params={"n_points": n_points, "dim": dim, "x_max": x_max, "w_max": w_max, "n_outputs": n_outputs},
-        vocab=(*(f"x{int(x)}" for x in coordinates), *(f"y{bin}" for bin in range(n_outputs))),
+        vocab=(*(f"x{int(x)}" for x in skill.coordinates), *(f"y{bin}" for bin in range(n_outputs))),
         n_ctx=(n_points + 1) * (dim + 1) - 1,
         chance=int(counts.max()) / int(counts.sum()),
-        prompts=prompts,
-        **drawn(draw, what=name),
-        structure=Structure(references=references),
+        prompts=partial(_prompts, skill),
+        **drawn(partial(_draw, skill), what=name),
+        structure=Structure(references=partial(_references, skill)),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Regression:
+    """coordinates: the numbers that x tokens stand for. slopes: all of them. top: the largest |w·x|."""
+
+    coordinates: Int[Tensor, "x"]
+    slopes: Int[Tensor, "slope dim"]
+    n_points: int
+    n_outputs: int
+    top: int
+
+    @property
+    def n_x(self) -> int:
+        return len(self.coordinates)
+
+    @property
+    def dim(self) -> int:
+        return self.slopes.shape[1]
+
+
+def _outputs(
+    skill: Regression, slope: Int[Tensor, "*prompt dim"], x: Int[Tensor, "*prompt dim"]
+) -> Int[Tensor, "*prompt"]:
+    """The y tokens of slopes and x tokens: the bin that w·x falls into."""
+    total = (slope * skill.coordinates[x]).sum(-1) + skill.top
+    return skill.n_x + total * skill.n_outputs // (2 * skill.top + 1)
+
+
+def _draw_x(skill: Regression, n: int, rng: Generator) -> Int[Tensor, "prompt point dim"]:
+    return torch.randint(skill.n_x, (n, skill.n_points + 1, skill.dim), generator=rng)
+
+
+def _draw_slope(skill: Regression, n: int, rng: Generator) -> Int[Tensor, "prompt 1 dim"]:
+    return skill.slopes[torch.randint(len(skill.slopes), (n,), generator=rng)][:, None]
+
+
+def _sequence(x: Int[Tensor, "prompt point dim"], y: Int[Tensor, "prompt point"]) -> Int[Tensor, "prompt pos"]:
+    return torch.cat([x, y[:, :, None]], dim=2).flatten(1)[:, :-1]
+
+
+def _draw(skill: Regression, n: int, *, rng: Generator, seed: int, split: str) -> Batch:
+    x, slope = _draw_x(skill, n, rng), _draw_slope(skill, n, rng)
+    y = _outputs(skill, slope, x)
+    tokens = _sequence(x, y)
+    targets = torch.full_like(tokens, -1)
+    targets[:, skill.dim - 1 :: skill.dim + 1] = y
+    return Batch(tokens=tokens.contiguous(), targets=targets)
+
+
+def _predicted(skill: Regression, x: Int[Tensor, "prompt point dim"]) -> Int[Tensor, "prompt point slope"]:
+    """The y of every slope."""
+    return _outputs(skill, skill.slopes, x[:, :, None])
+
+
+def _settled(
+    skill: Regression, x: Int[Tensor, "prompt point dim"], y: Int[Tensor, "prompt point"]
+) -> Bool[Tensor, "prompt"]:
+    """Whether every slope that fits the examples gives the same last y."""
+    matches = _predicted(skill, x) == y[:, :, None]
+    fits = matches[:, :-1].all(1)
+    return (matches[:, -1] | ~fits).all(1)
+
+
+def _pairs(skill: Regression, m: int, rng: Generator) -> tuple[Tensor, ...]:
+    x = _draw_x(skill, m, rng)
+    y, other = (_outputs(skill, _draw_slope(skill, m, rng), x) for _ in range(2))
+    fit = (y[:, -1] != other[:, -1]) & _settled(skill, x, y) & _settled(skill, x, other)
+    return _sequence(x, y)[fit], _sequence(x, other)[fit], y[fit, -1], other[fit, -1]
+
+
+def _prompts(skill: Regression, n: int, *, rng: Generator, seed: int = 0) -> Prompts:
+    clean, corrupt, answer, wrong = fill(n, lambda m: _pairs(skill, m, rng), what="linear_regression")
+    return Prompts(clean=clean, corrupt=corrupt, answer=answer, wrong=wrong)
+
+
+def _references(skill: Regression, tokens: Int[Tensor, "prompt pos"]) -> dict[str, Float[Tensor, "prompt pos vocab"]]:
+    """Where an x is predicted, both are uniform over the x tokens."""
+    dim, n_x, size = skill.dim, skill.n_x, skill.n_x + skill.n_outputs
+    points = torch.cat([tokens, torch.zeros_like(tokens[:, :1])], dim=1).unflatten(1, (-1, dim + 1))
+    by_slope = _predicted(skill, points[..., :dim])
+    missed = (by_slope != points[..., dim:]).cumsum(1)
+    fits = torch.cat([torch.ones_like(missed[:, :1]), missed[:, :-1] == 0], dim=1).float()
+    found = {}
+    for label, weight in (("prior", torch.ones_like(fits)), ("bayes", fits)):
+        y = torch.zeros(*by_slope.shape[:2], size).scatter_add(2, by_slope, weight / weight.sum(2, keepdim=True))
+        guess = torch.zeros(*tokens.shape, size)
+        guess[..., :n_x] = 1 / n_x
+        guess[:, dim - 1 :: dim + 1] = y
+        found[label] = guess
+    return found
 
 
 def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:

@@ -7,6 +7,7 @@ Michaud et al. 2023 (arXiv 2303.13506): each sub-task is learned in a jump of it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import comb
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from interp.tasks._splits import drawn, sequences
 from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Int
+    from jaxtyping import Bool, Float, Int
     from torch import Generator, Tensor
 
 TRIED: tuple[dict[str, Any], ...] = ({"n_tasks": 4, "n_bits": 8, "subset_size": 2},)
@@ -50,45 +51,13 @@ def multitask_parity(
     _check.positive(name, "exponent", exponent)
     _check.whole(name, "secret", secret, low=0)
     _check.fraction(name, "test_fraction", test_fraction)
-    subsets = secret_subsets(n_tasks, n_bits=n_bits, subset_size=subset_size, secret=secret)
     frequencies = torch.arange(1, n_tasks + 1, dtype=torch.float64) ** -exponent
-    frequencies /= frequencies.sum()
-
-    def ask(subtask: Int[Tensor, "prompt"], bits: Int[Tensor, "prompt bit"]) -> Int[Tensor, "prompt pos"]:
-        return torch.cat([3 + subtask[:, None], bits, torch.full_like(bits[:, :1], 2)], dim=1)
-
-    def inputs(n: int, rng: Generator, seed: int, split: str, subtask: int | None = None) -> tuple[Tensor, Tensor]:
-        """The sub-task is chosen before its bits, so that its frequency is the same on both sides of the split."""
-        which = torch.full((n,), subtask) if subtask is not None else frequencies.multinomial(n, True, generator=rng)
-        bits = torch.empty(n, n_bits, dtype=torch.long)
-        for one in which.unique().tolist():
-            own = which == one
-            bits[own] = draw_bits(
-                int(own.sum()), n_bits=n_bits, rng=rng, seed=derive(seed, "subtask", one), split=split,
-                fraction=test_fraction, what=name,
-            )  # fmt: skip
-        return which, bits
-
-    def draw(n: int, *, rng: Generator, seed: int, split: str) -> Batch:
-        subtask, bits = inputs(n, rng, seed, split)
-        return sequences(ask(subtask, bits), parity(bits, subsets[subtask])[:, None])
-
-    def subtask_prompts(n: int, *, subtask: int | None, rng: Generator, seed: int = 0) -> Prompts:
-        """Prompts of one sub-task; of all, at their frequencies, for None."""
-        if subtask is not None:
-            _check.whole(name, "subtask", subtask, low=0, high=n_tasks - 1)
-        which, bits = inputs(n, rng, seed, "test", subtask)
-        right = parity(bits, subsets[which])
-        flipped = flip_one(bits, subsets[which], rng)
-        return Prompts(clean=ask(which, bits), corrupt=ask(which, flipped), answer=right, wrong=1 - right)
-
-    def required(tokens: Int[Tensor, "prompt pos"]) -> Bool[Tensor, "prompt query key"]:
-        """The answer reads the sub-task's token and its bits."""
-        needed = torch.zeros(*tokens.shape, tokens.shape[1], dtype=torch.bool)
-        keys = torch.cat([torch.zeros_like(tokens[:, :1]), 1 + subsets[tokens[:, 0] - 3]], dim=1)
-        needed[:, n_bits + 1].scatter_(1, keys, True)
-        return needed
-
+    skill = Parities(
+        subsets=secret_subsets(n_tasks, n_bits=n_bits, subset_size=subset_size, secret=secret),
+        frequencies=frequencies / frequencies.sum(),
+        n_bits=n_bits,
+        test_fraction=test_fraction,
+    )
     return Task(
         name=name,
         params={
@@ -102,16 +71,71 @@ def multitask_parity(
         vocab=("0", "1", "=", *(f"task{subtask}" for subtask in range(n_tasks))),
         n_ctx=n_bits + 2,
         chance=0.5,
-        prompts=partial(subtask_prompts, subtask=None),
-        **drawn(draw, what=name),
+        prompts=partial(_prompts, skill, subtask=None),
+        **drawn(partial(_draw, skill), what=name),
         structure=Structure(
             groups=lambda tokens: {"subtask": tokens[:, 0] - 3},
-            required=required,
-            subsets=tuple(tuple(subset) for subset in subsets.tolist()),
-            frequencies=tuple(frequencies.tolist()),
-            subtask_prompts=subtask_prompts,
+            required=partial(_required, skill),
+            subsets=tuple(tuple(subset) for subset in skill.subsets.tolist()),
+            frequencies=tuple(skill.frequencies.tolist()),
+            subtask_prompts=partial(_prompts, skill),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parities:
+    """The sub-tasks: each one's secret bits [subtask, subset_size], and how frequent it is."""
+
+    subsets: Int[Tensor, "subtask subset_size"]
+    frequencies: Float[Tensor, "subtask"]
+    n_bits: int
+    test_fraction: float
+
+
+def _ask(subtask: Int[Tensor, "prompt"], bits: Int[Tensor, "prompt bit"]) -> Int[Tensor, "prompt pos"]:
+    return torch.cat([3 + subtask[:, None], bits, torch.full_like(bits[:, :1], 2)], dim=1)
+
+
+def _inputs(
+    skill: Parities, n: int, rng: Generator, seed: int, split: str, subtask: int | None = None
+) -> tuple[Int[Tensor, "prompt"], Int[Tensor, "prompt bit"]]:
+    """The sub-task is chosen before its bits, so that its frequency is the same on both sides of the split."""
+    if subtask is None:
+        which = skill.frequencies.multinomial(n, True, generator=rng)
+    else:
+        which = torch.full((n,), subtask)
+    bits = torch.empty(n, skill.n_bits, dtype=torch.long)
+    for one in which.unique().tolist():
+        own = which == one
+        bits[own] = draw_bits(
+            int(own.sum()), n_bits=skill.n_bits, rng=rng, seed=derive(seed, "subtask", one), split=split,
+            fraction=skill.test_fraction, what="multitask_parity",
+        )  # fmt: skip
+    return which, bits
+
+
+def _draw(skill: Parities, n: int, *, rng: Generator, seed: int, split: str) -> Batch:
+    subtask, bits = _inputs(skill, n, rng, seed, split)
+    return sequences(_ask(subtask, bits), parity(bits, skill.subsets[subtask])[:, None])
+
+
+def _prompts(skill: Parities, n: int, *, subtask: int | None, rng: Generator, seed: int = 0) -> Prompts:
+    """Prompts of one sub-task; of all, at their frequencies, for None."""
+    if subtask is not None:
+        _check.whole("multitask_parity", "subtask", subtask, low=0, high=len(skill.subsets) - 1)
+    which, bits = _inputs(skill, n, rng, seed, "test", subtask)
+    right = parity(bits, skill.subsets[which])
+    flipped = flip_one(bits, skill.subsets[which], rng)
+    return Prompts(clean=_ask(which, bits), corrupt=_ask(which, flipped), answer=right, wrong=1 - right)
+
+
+def _required(skill: Parities, tokens: Int[Tensor, "prompt pos"]) -> Bool[Tensor, "prompt query key"]:
+    """The answer reads the sub-task's token and its bits."""
+    needed = torch.zeros(*tokens.shape, tokens.shape[1], dtype=torch.bool)
+    keys = torch.cat([torch.zeros_like(tokens[:, :1]), 1 + skill.subsets[tokens[:, 0] - 3]], dim=1)
+    needed[:, skill.n_bits + 1].scatter_(1, keys, True)
+    return needed
 
 
 def solve(words: Sequence[str], params: Mapping[str, Any]) -> set[str]:
