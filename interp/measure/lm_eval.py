@@ -55,10 +55,9 @@ def harness_model(model: Model, tokenizer: Any = None) -> Any:
             return getattr(tokenizer, "name_or_path", type(tokenizer).__name__).replace("/", "__")
 
         def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-            if add_special_tokens is None and string.startswith(tokenizer.decode([self.prefix_token_id])):
-                add_special_tokens = False
-            chosen = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-            return tokenizer.encode(string, **chosen)
+            if add_special_tokens is None and not string.startswith(tokenizer.decode([self.prefix_token_id])):
+                return tokenizer.encode(string)
+            return tokenizer.encode(string, add_special_tokens=bool(add_special_tokens))
 
         def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
             with evaluating(model.module), torch.no_grad():
@@ -84,8 +83,8 @@ def harness_model(model: Model, tokenizer: Any = None) -> Any:
                 wanted.setdefault(_settings(request.args[1]), []).append(index)
             for (stop, max_new_tokens, temperature), indices in wanted.items():
                 contexts = [self.tok_encode(requests[index].args[0]) for index in indices]
-                texts = _written(model, tokenizer, contexts, stop, max_new_tokens, temperature)
-                for index, text in zip(indices, texts, strict=True):
+                written = _written(model, tokenizer, contexts, stop, max_new_tokens, temperature)
+                for index, text in zip(indices, written, strict=True):
                     outputs[index] = text
                     self.cache_hook.add_partial("generate_until", requests[index].args, text)
             return outputs
