@@ -4,10 +4,10 @@ BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/interp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit demo-mini test-all p113 smollm2 bench clean
+.PHONY: help setup setup-hashed audit demo test lint types unit demo-mini test-all p113 smollm2 bench clean
 
 help: ## this list
-	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: .venv/.ready ## create .venv with pinned versions (idempotent)
 
@@ -17,6 +17,18 @@ setup: .venv/.ready ## create .venv with pinned versions (idempotent)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
+
+setup-hashed: ## the same, every file but torch's checked against its digest (Linux on x86-64)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r constraints-hashed.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch .venv/.ready
+
+audit: ## known vulnerabilities of the pinned versions (pip-audit; asks the network)
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && \
+		.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit; }
+	.venv-audit/bin/pip-audit --no-deps --disable-pip -r constraints-hashed.txt
 
 demo: setup ## grow a small family, sweep it, and write the report (minutes on two cores)
 	$(RUN) run experiments/demo.yaml

@@ -536,3 +536,11 @@ def test_every_field_of_every_record_says_what_it_means():
     for records in FILES.values():
         for record in records:
             assert set(_meanings(record)) == {field.name for field in dataclasses.fields(record)}
+
+
+def test_pins_with_digests_are_the_pins():
+    root = Path(__file__).parents[1]
+    pins = {line for line in (root / "constraints.txt").read_text().splitlines() if "==" in line}
+    lines = [line.split() for line in (root / "constraints-hashed.txt").read_text().splitlines() if "==" in line]
+    assert {pin for pin, *_ in lines} == pins - {pin for pin in pins if pin.startswith("torch==")}
+    assert all(digests and all(len(one) == len("--hash=sha256:") + 64 for one in digests) for _, *digests in lines)
