@@ -15,7 +15,7 @@ import pandas as pd
 from interp.report.outcomes import as_table, behaviour, outcomes, target_curves
 from interp.report.rows import rows_of
 from interp.report.scores import scores
-from interp.table.forming import similarity, when_formed
+from interp.table.forming import STRICT, Presence, presences, similarity, when_formed
 
 Circuits = Mapping[tuple[str, str], Mapping[float, Any]]
 """(run, task) → {step: circuit as JSON, with its `formation`}."""
@@ -31,6 +31,13 @@ COLUMNS = [
     "share",
     "model_before",
     "model_after",
+    "presences",
+    "lost_before",
+    "lost_after",
+    "strict_before",
+    "strict_after",
+    "strict_lost_before",
+    "strict_lost_after",
     "n_prompts",
     "noise_floor",
     "edges",
@@ -42,6 +49,7 @@ COLUMNS = [
     "jump_after",
     "lead_steps",
     "lead",
+    "strict_lead_steps",
 ]
 HINDSIGHT = "final_circuit"
 TRANSFER = "circuit_transfer"
@@ -55,8 +63,10 @@ def formation_data(circuits: Circuits, table: Any, jumps: Any = None) -> pd.Data
     behaviour's jump.
 
     noise_floor: similarity of the circuits of two sets of prompts, when it had formed (else at the end). edges: how
-    many it needed then, NaN where none are enough. lead_steps: the least lead over the behaviour, T − formed_after with
-    T the jump's `step_before`; lead: that ÷ T.
+    many it needed then, NaN where none are enough. presences: how many stretches over which it (or one of several
+    circuits) carried its prompts; lost: when the first of them ended. strict: the same by the criterion that behaviour is
+    judged by, the circuit alone gives the right answer among all. lead_steps: the least lead over the behaviour,
+    T − formed_after with T the jump's `step_before`; lead: that ÷ T; strict_lead_steps: T − strict_after.
     """
     table = as_table(table)
     jumped = {
@@ -73,13 +83,15 @@ def formation_data(circuits: Circuits, table: Any, jumps: Any = None) -> pd.Data
             rows.append({"run": run, "task": task, **_formed(trajectory), **ends})
     data = pd.DataFrame(rows, columns=COLUMNS)
     lead = data["jump_before"] - data["formed_after"]
-    return data.assign(lead_steps=lead, lead=lead / data["jump_before"].where(data["jump_before"] > 0))
+    share = lead / data["jump_before"].where(data["jump_before"] > 0)
+    return data.assign(lead_steps=lead, lead=share, strict_lead_steps=data["jump_before"] - data["strict_after"])
 
 
 def trajectory_data(circuits: Circuits, table: Any) -> pd.DataFrame:
     """What the circuit was at every checkpoint, one row a value: run, task, step, quantity, value, head, online.
 
-    Quantities: `carried` (share of held-out prompts), `whole` (the same for the whole model), `similarity` (to the
+    Quantities: `carried` (share of held-out prompts), `whole` (the same for the whole model), `strict` (share on which the
+    circuit alone gives the right answer among all), `similarity` (to the
     previous checkpoint's circuit), `noise_floor`, `edges` (share of all that 80 % faithfulness needs), `role: …` (the
     best head's), `behaviour` (the curve that counts), and `final_circuit` (hindsight) and `circuit_transfer` where they
     were measured.
@@ -111,8 +123,12 @@ def _formed(trajectory: Mapping[float, Any]) -> dict[str, Any]:
     then = trajectory[steps[-1] if when.interval is None else when.interval[1]]
     ends = [end for interval in (when.interval, when.band, model) for end in interval or (None, None)]
     names = [f"{name}_{end}" for name in ("formed", "band", "model") for end in ("before", "after")]
+    weak = presences([int(step) for step in steps], carried, n_resamples=0)
     found = {
         **dict(zip(names, ends, strict=True)),
+        "presences": len(weak),
+        **_first(weak, "", "lost"),
+        **_first(_strict(trajectory, steps), "strict", "strict_lost"),
         "declared_at": when.declared_at,
         "share": when.share,
         "n_prompts": carried.shape[1],
@@ -123,6 +139,25 @@ def _formed(trajectory: Mapping[float, Any]) -> dict[str, Any]:
         "last_step": steps[-1],
     }
     return {name: np.nan if value is None else float(value) for name, value in found.items()}
+
+
+def _strict(trajectory: Mapping[float, Any], steps: list[float]) -> tuple[Presence, ...]:
+    """Presences by the strict criterion; none where it was not stored."""
+    right = [trajectory[step]["formation"].get("strict") for step in steps]
+    if any(each is None for each in right):
+        return ()
+    carried = np.array(right, dtype=bool)
+    return presences([int(step) for step in steps], carried, threshold=STRICT, chance=0.0, n_resamples=0)
+
+
+def _first(found: tuple[Presence, ...], formed: str, lost: str) -> dict[str, Any]:
+    """When the first presence began (where `formed` names it) and ended."""
+    ends: dict[str, tuple[int | None, int | None]] = {formed: (None, None), lost: (None, None)}
+    if found:
+        ends = {formed: found[0].formed, lost: found[0].lost or (None, None)}
+    return {
+        f"{name}_{end}": value[at] for name, value in ends.items() if name for at, end in enumerate(("before", "after"))
+    }
 
 
 def _quantities(run: str, task: str, trajectory: Mapping[float, Any]) -> Iterator[tuple[Any, ...]]:
@@ -136,6 +171,7 @@ def _quantities(run: str, task: str, trajectory: Mapping[float, Any]) -> Iterato
         found = {
             "carried": float(np.mean(trial["carried"])),
             "whole": float(np.mean(trial["whole"])),
+            "strict": float(np.mean(trial["strict"])) if "strict" in trial else np.nan,
             "similarity": np.nan if previous is None else similarity(sizes, previous),
             "noise_floor": trial["noise_floor"],
             "edges": inside / len(circuit["edges"]) if inside else np.nan,

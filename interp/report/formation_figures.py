@@ -23,6 +23,7 @@ LINES = {  # quantity: (panel, name, colour, dash)
     "behaviour": (1, "behaviour", style.ACCENT, "solid"),
     "carried": (1, "prompts carried by the circuit", style.HELPS, "solid"),
     "whole": (1, "prompts carried by the whole model", style.HELPS, "dot"),
+    "strict": (1, "prompts answered by the circuit alone", style.SETTING_COLOURS[1], "solid"),
     HINDSIGHT: (1, "final circuit, applied backwards (hindsight)", style.GREY, "dot"),
     TRANSFER: (1, "another run's circuit, faithfulness", style.SETTING_COLOURS[2], "dash"),
     "similarity": (2, "similar to the checkpoint before", style.HELPS, "solid"),
@@ -33,7 +34,8 @@ ROLE_COLOURS = ("#0072b2", "#cc79a7", "#009e73", "#8c6d31", "#56b4e9")
 
 
 def formation_figure(data: pd.DataFrame, table: Any, *, controls: Collection[str] | None = None) -> go.Figure:
-    """Two bars a run: the circuit's formation interval, with its band as a thin line, and the jump of the behaviour.
+    """Three bars a run: the circuit's formation interval, with its band as a thin line, the same by the strict criterion, and
+    the jump of the behaviour.
     Open triangles: followed to there without a formation, or a jump.
 
     data: `formation_data`. At most 40 runs, evenly chosen.
@@ -49,6 +51,7 @@ def formation_figure(data: pd.DataFrame, table: Any, *, controls: Collection[str
     for name, colour, lift, ends, width in (
         ("circuit: 95 % band", style.see_through(style.HELPS, 0.45), 0.17, ("band_before", "band_after"), 2),
         ("circuit formed", style.HELPS, 0.17, ("formed_before", "formed_after"), 8),
+        ("circuit answers alone (strict)", style.SETTING_COLOURS[1], 0.0, ("strict_before", "strict_after"), 4),
         ("behaviour jumped", style.ACCENT, -0.17, ("jump_before", "jump_after"), 8),
     ):
         bars = [(row, getattr(row, ends[0]), getattr(row, ends[1])) for row in rows]

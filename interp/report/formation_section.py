@@ -80,6 +80,16 @@ def _verdict(found: pd.DataFrame) -> str:
     if before:
         ahead = both.loc[both["lead_steps"] >= 0, "lead_steps"].median()
         text += f" Where it came first, it was at least {style.number(round(float(ahead)))} steps ahead (median)."
+    strict = both[both["strict_after"].notna()]
+    if len(strict):
+        ahead = int((strict["strict_lead_steps"] >= 0).sum())
+        text += (
+            " By the strict criterion, the one that behaviour is judged by (the circuit alone gives the right answer among "
+            f"all), it was there by that checkpoint in {ahead} of {len(strict)}."
+        )
+    lost = int(found["lost_after"].notna().sum())
+    if lost:
+        text += f" In {lost} of {len(found)} it was lost again."
     return text + (
         " The behaviour may ask for more than the right answer before one wrong one: by the circuit's own criterion the "
         f"whole model was there at the same checkpoint as the circuit in {same} of the {len(both)}."
@@ -93,6 +103,10 @@ def formation_table(found: pd.DataFrame) -> str:
         *([words("task", "task")] if found["task"].nunique() > 1 else []),
         _interval("circuit formed", "formed", "last checkpoint before, first after"),
         _interval("95 % band", "band", "the same over resampled prompts"),
+        _interval("lost", "lost", "last checkpoint with the circuit, first without; – where it stayed"),
+        _interval(
+            "answers alone", "strict", "strict: the circuit alone gives the right answer among all, as behaviour asks"
+        ),
         _interval("whole model", "model", "by the same criterion: the right answer preferred to one wrong one"),
         numbers("known at", "declared_at", "the checkpoint at which it could be said: the second above the threshold"),
         numbers("resamplings", "share", "share of the resampled sets of prompts that have a formation", style.percent),
