@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from interp.circuits._graph import Graph, graph_of
+from interp.circuits._proof import prove_record
 from interp.circuits._record import Record, record
 from interp.errors import InputError, unknown
 from interp.measure.metrics import Metric, Questions, evaluate, questions
-from interp.models.site_tensors import blocks, mapped
+from interp.models.shadowing import evaluating
+from interp.models.site_tensors import mapped, part_of
+from interp.models.state import is_plain
 from interp.models.weights import norm
 from interp.types import Prompts
 
@@ -62,7 +65,7 @@ def pair_of(model: Model, prompts: Prompts, metric: Metric = "logit_diff", *, ab
     if ablation not in ABLATIONS:
         raise unknown("ablation", ablation, ABLATIONS)
     start = 0
-    if str(model.config.get("attention_dir", "causal")) == "causal":
+    if str(model.config.get("attention_dir", "causal")) == "causal" and _may_be_cut(model):
         stop = int(asked.read.max()) + 1
         mask = None if asked.mask is None else asked.mask[:, :stop]
         asked = replace(asked, clean=asked.clean[:, :stop], corrupt=asked.corrupt[:, :stop], mask=mask)
@@ -72,6 +75,13 @@ def pair_of(model: Model, prompts: Prompts, metric: Metric = "logit_diff", *, ab
     defined = asked.contrast[2] if metric == "logit_diff" else asked.answer[:, 0] >= 0
     counted = int(defined.sum())
     return Pair(model=model, graph=graph_of(model), asked=asked, metric=metric, start=start, n_counted=counted)
+
+
+def _may_be_cut(model: Model) -> bool:
+    """Whether a shorter prompt's positions are the longer one's: somebody's hook may count from the end, and some rotations
+    depend on the length."""
+    rotation = str([model.config.get(name) for name in ("rope_parameters", "rope_scaling")])
+    return is_plain(model) and not any(kind in rotation for kind in ("dynamic", "longrope"))
 
 
 def parts(pair: Pair, size: int | None = None) -> Iterator[tuple[slice, Pair]]:
@@ -123,12 +133,16 @@ def objective_of(pair: Pair, reference: Tensor | None = None) -> Callable[[Tenso
 def run_clean(pair: Pair, *, grad: bool = False, outputs_too: bool = False) -> Record:
     """The clean run, with gradients of the mean metric if `grad`."""
     asked, objective = pair.asked, objective_of(pair) if grad else None
-    return record(pair.model, asked.clean, asked.mask, asked.read, objective=objective, outputs_too=outputs_too)
+    kept = record(pair.model, asked.clean, asked.mask, asked.read, objective=objective, outputs_too=outputs_too)
+    prove_record(pair.model, kept, asked.mask, asked.read)
+    return kept
 
 
 def run_corrupt(pair: Pair) -> Record:
     """The corrupt run."""
-    return record(pair.model, pair.asked.corrupt, pair.asked.mask, pair.asked.read)
+    kept = record(pair.model, pair.asked.corrupt, pair.asked.mask, pair.asked.read)
+    prove_record(pair.model, kept, pair.asked.mask, pair.asked.read)
+    return kept
 
 
 def replaced_by(pair: Pair, ablation: str) -> Record | None:
@@ -156,9 +170,9 @@ def replaced_by(pair: Pair, ablation: str) -> Record | None:
     fixed = [t / _like(count, t) if ablation == "mean" else torch.zeros_like(t) for t in sums]
     n_layers = pair.graph.n_layers
     kept = Record(pre=fixed[:1], z=fixed[1 : 1 + n_layers], mlp=fixed[1 + n_layers :])
-    with torch.no_grad():
-        for layer, block in enumerate(blocks(pair.model)):
-            kept.o.append(block.get_submodule(mapped(pair.model).o)(kept.z[layer].flatten(-2)))
+    with torch.no_grad(), evaluating(pair.model.module):
+        for layer in range(n_layers):
+            kept.o.append(part_of(pair.model, mapped(pair.model).o, layer)(kept.z[layer].flatten(-2)))
             kept.attn.append(norm(pair.model, "ln1_post", layer)(kept.o[layer]))
     return kept
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from interp.circuits._record import Record, by_head
+from interp.models.state import is_bare
 from interp.models.weights import W_K, W_O, W_Q, W_V, b_O, norm
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def pull_back(
     """Gradients behind a norm as gradients before it, for many readers at once."""
     if isinstance(through, nn.Identity):
         return grad
-    if isinstance(through, nn.LayerNorm):
+    if isinstance(through, nn.LayerNorm) and is_bare(through):
         centred = x - x.mean(-1, keepdim=True)
         inverse = (centred.square().mean(-1, keepdim=True) + through.eps).rsqrt()
         normed = (centred * inverse)[:, :, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -38,4 +39,14 @@ def find_circuit(
     for name in chosen:
         if name not in known:
             raise unknown(f"option of {method}", name, known)
-    return found(model, prompts, metric=metric, **chosen)
+    import torch
+
+    with torch.inference_mode(False):  # methods follow gradients, whatever the caller's mode
+        return found(model, _for_gradients(prompts), metric=metric, **chosen)
+
+
+def _for_gradients(prompts: Prompts) -> Prompts:
+    """The prompts with copies of what was made under inference_mode, which autograd refuses to keep."""
+    fields = {field.name: getattr(prompts, field.name) for field in dataclasses.fields(prompts)}
+    made_there = {name: value for name, value in fields.items() if getattr(value, "is_inference", bool)()}
+    return dataclasses.replace(prompts, **{name: value.clone() for name, value in made_there.items()})

@@ -10,21 +10,22 @@ Letters of shapes: c circuit, b prompt, p position (from `start` on), d d_model,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from interp.circuits._attribution import Pair, parts, replaced_by, run_clean, run_corrupt
-from interp.circuits._edges import head_outputs, scale_on_the_way_out, share_of_bias
+from interp.circuits._edges import head_outputs
+from interp.circuits._masked_attention import run_attention
 from interp.circuits._record import Record
+from interp.circuits._replacement import Replacement, replacement, scaled_heads
 from interp.measure.metrics import evaluate
-from interp.models.attention import attention_module
-from interp.models.running import evaluating
-from interp.models.site_tensors import blocks, mapped, qkv_view
+from interp.models.shadowing import evaluating
+from interp.models.site_tensors import mapped, part_of
+from interp.models.state import agree, is_plain, proved, refusal, state_of, uncompiled
 from interp.models.weights import W_K, W_O, W_Q, W_V, b_K, b_Q, b_V, mlp, norm
 from interp.models.weights import logits as unembedded
 
@@ -32,24 +33,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from interp.circuits._graph import Graph
-    from interp.models import Model
 
 BUDGET = 2**23  # numbers held at once for the changes of all writers: 32 MiB in float32
 PROMPT_BUDGET = 2**26  # numbers held at once for one circuit: 256 MiB in float32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Replacement:
-    """What replaced writers write, layer by layer, and what readers see if all are replaced. The first dimension is
-    prompts, or 1."""
-
-    embed: Tensor
-    z: list[Tensor]
-    heads: list[Tensor | None]
-    mlp: list[Tensor]
-    pre: list[Tensor]
-    mid: list[Tensor]
-    final: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,33 +55,23 @@ def masker(
     nothing (`zero`), or its writer's mean over the corrupt runs of all prompts, position by position (`mean`)."""
     given = replaced_by(pair, ablation) or corrupt or run_corrupt(pair)
     start = pair.start if ablation == "corrupt" else 0
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(pair.model.module):
         fixed = replacement(pair.model, given.pre[0], given.z, given.mlp)
-    return Masker(pair=pair, clean=clean or run_clean(pair), replaced=fixed, start=start)
+    ready = Masker(pair=pair, clean=clean or run_clean(pair), replaced=fixed, start=start)
+    _prove(ready, ablation)
+    return ready
 
 
-def replacement(model: Model, embed: Tensor, z: list[Tensor], mlp: list[Tensor]) -> Replacement:
-    """Sum the writers up, layer by layer (biases of the heads' output are always there)."""
-    sites, stream = mapped(model), embed
-    pre, mid, heads = [], [], []
-    for layer, block in enumerate(blocks(model)):
-        pre.append(stream)
-        o = block.get_submodule(sites.o)(z[layer].flatten(-2))
-        post = norm(model, "ln1_post", layer)(o)
-        heads.append(_scaled_heads(model, layer, z[layer], o, post))
-        stream = stream + post
-        if mlp:
-            mid.append(pre[-1] if sites.parallel else stream)
-            stream = stream + mlp[layer]
-    return Replacement(embed=embed, z=z, heads=heads, mlp=mlp, pre=pre, mid=mid, final=stream)
+def _prove(ready: Masker, ablation: str) -> None:
+    """With all edges kept and nothing taken from the clean run, the logits are the clean run's."""
+    model, everything = ready.pair.model, ready.pair.graph.edges[None].float()
 
+    def attempt() -> bool:
+        with torch.no_grad():
+            return agree(masked_logits(ready, everything, anew=True)[0], ready.clean.logits)
 
-def _scaled_heads(model: Model, layer: int, z: Tensor, o: Tensor, post: Tensor) -> Tensor | None:
-    """[c·b, p, head, d] with the norm on the way out; None where there is no such norm (then z says it all)."""
-    if not mapped(model).way_out:
-        return None
-    each = torch.einsum("bphe,hed->bphd", z, W_O(model, layer)) + share_of_bias(model, layer)
-    return each * scale_on_the_way_out(o, post)[:, :, None]
+    if not proved(model, ("masked", ablation), attempt):
+        raise refusal(model, "a run in which all edges are kept, taken apart, gives other logits than the module's own")
 
 
 def masked_values(
@@ -115,6 +91,8 @@ def masked_values(
 
 def _values(masks: Float[Tensor, "circuit reader writer"], ready: Masker) -> Float[Tensor, "circuit prompt"]:
     size = max(1, BUDGET // _numbers(ready.pair, ready.pair.n_prompts))
+    if not is_plain(ready.pair.model):
+        size = 1  # somebody's hook may look at the place in the batch
     with torch.no_grad():
         return torch.cat([measure(ready, masked_logits(ready, part)) for part in masks.split(size)])
 
@@ -141,15 +119,15 @@ class _State:
 
 
 def masked_logits(
-    ready: Masker, masks: Float[Tensor, "circuit reader writer"]
+    ready: Masker, masks: Float[Tensor, "circuit reader writer"], *, anew: bool = False
 ) -> Float[Tensor, "circuit prompt answer_len vocab"]:
-    """Logits where the metric reads, under every mask. Differentiable in the masks."""
+    """Logits where the metric reads, under every mask. Differentiable in the masks. anew: take nothing from the clean run."""
     graph, model = ready.pair.graph, ready.pair.model
     masks = masks.to(model.device, model.dtype)
     whole = _whole_rows(graph, masks)
     embed = (ready.clean.pre[0] - ready.replaced.embed)[None, None, :, ready.start :]
-    state = _State(masks=masks, changes=[(slice(0, 1), embed)], intact=True)
-    with evaluating(model.module):
+    state = _State(masks=masks, changes=[(slice(0, 1), embed)], intact=not anew)
+    with evaluating(model.module), uncompiled(state_of(model)):
         for layer in range(graph.n_layers):
             rows = slice(graph.rows(layer, "q").start, graph.rows(layer, "v").stop)
             state.intact &= bool(whole[rows].all())
@@ -229,8 +207,8 @@ def _masked_heads(ready: Masker, state: _State, layer: int) -> Tensor | None:
         return out.index_copy(
             1, torch.tensor(heads, device=z.device), torch.einsum("cbphe,hed->chbpd", change[..., heads, :], weight)
         )
-    o = blocks(model)[layer].get_submodule(mapped(model).o)(z.flatten(-2))
-    each = _scaled_heads(model, layer, z, o, norm(model, "ln1_post", layer)(o))
+    o = part_of(model, mapped(model).o, layer)(z.flatten(-2))
+    each = scaled_heads(model, layer, z, o, norm(model, "ln1_post", layer)(o))
     assert each is not None
     return (each.unflatten(0, shape) - scaled[:, ready.start :]).permute(0, 3, 1, 2, 4)
 
@@ -266,65 +244,7 @@ def _attend(
             own = torch.einsum("crbpd,rde->cbpre", norm(model, "ln1", layer)(seen), w[live[slot]])
             full[:, :, ready.start :, live[slot]] = own + (0 if b is None else b.detach()[live[slot]])
         sides[slot] = full.flatten(0, 1)
-    return run_attention(ready, layer, sides, n_circuits)
-
-
-def run_attention(ready: Masker, layer: int, sides: dict[str, Tensor], n_circuits: int) -> Tensor:
-    model = ready.pair.model
-    sites, block = mapped(model), blocks(model)[layer]
-    kept: list[Tensor] = []
-    raw: dict[nn.Module, Tensor] = {}
-    widths = {
-        path: sum(sides[slot].shape[-2:].numel() for slot in "qkv" if getattr(sites, slot) == path)
-        for path in (sites.q, sites.k, sites.v)
-    }
-    for slot, value in sides.items():
-        module = block.get_submodule(getattr(sites, slot))
-        if module not in raw:
-            raw[module] = value.new_empty(*value.shape[:2], widths[getattr(sites, slot)])
-        qkv_view(model, slot)(raw[module]).copy_(value)
-
-    def keep_z(x: Tensor) -> Tensor:
-        kept.append(x.unflatten(-1, (model.n_heads, -1)))
-        return x.new_zeros(1).expand(*x.shape[:-1], model.d_model)
-
-    o = block.get_submodule(sites.o)
-    core, rows = attention_module(model, layer), ready.pair.n_prompts
-    # of an attention module of its own making not every argument has a row for each prompt: a circuit at a time, then
-    times = n_circuits if sites.attention != "softmax" else 1
-    args, kwargs = (_repeated(x, rows, times) for x in ready.clean.attention[layer])
-    with _standing_in({o: keep_z}):
-        for part in range(n_circuits // times):
-            span = slice(part * rows * times, (part + 1) * rows * times)
-            stand_in = next(iter(sides.values())).new_zeros(1).expand(*sides["q"][span].shape[:2], model.d_model)
-            placed = ((stand_in, *args[1:]), kwargs) if args else ((), {**kwargs, "hidden_states": stand_in})
-            with _standing_in({m: (lambda x, value=value[span]: value) for m, value in raw.items()}):
-                core(*placed[0], **placed[1])
-    return torch.cat(kept)
-
-
-@contextmanager
-def _standing_in(forwards: dict[nn.Module, Any]) -> Iterator[None]:
-    """Within, these functions are the modules' forwards."""
-    try:
-        for module, forward in forwards.items():
-            module.__dict__["forward"] = forward
-        yield
-    finally:
-        for module in forwards:
-            module.__dict__.pop("forward", None)
-
-
-def _repeated(value: Any, rows: int, times: int) -> Any:
-    """Arguments of a pass over `rows` prompts as those of a pass over `times` copies of them."""
-    if isinstance(value, Tensor):
-        batched = value.dim() > 1 and value.shape[0] == rows and rows > 1
-        return value.repeat(times, *[1] * (value.dim() - 1)) if batched else value
-    if isinstance(value, tuple | list):
-        return tuple(_repeated(each, rows, times) for each in value)
-    if isinstance(value, dict):
-        return {name: _repeated(each, rows, times) for name, each in value.items()}
-    return value
+    return run_attention(model, layer, ready.clean.attention[layer], sides, n_circuits)
 
 
 def _masked_mlp(ready: Masker, state: _State, layer: int) -> Tensor | None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from interp.models.attention import attention_module
 from interp.models.running import evaluating
-from interp.models.site_tensors import blocks, mapped, qkv_view
+from interp.models.site_tensors import blocks, mapped, part_of, qkv_view
+from interp.models.state import refusal, state_of, uncompiled
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -80,22 +81,42 @@ def record(
     edits: changes to `z` or `mlp` of a layer, [prompt, pos, ...] -> the same shape; what is recorded is what they
         leave.
     outputs_too: gradients at z, mlp and what enters the first block as well.
+
+    Raises:
+        InputError: a part that the pass does not go through once, or that was made under inference_mode.
     """
     kept = Record()
     with ExitStack() as stack:
+        state = state_of(model)
         stack.enter_context(evaluating(model.module))
+        stack.enter_context(uncompiled(state))
+        stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(objective is not None))
         stack.enter_context(_without_weights(model.module))
         shape = tokens.shape
-        for module, hook, before in _hooks(model, kept, read, embedded, edits or {}, objective is not None, shape):
+        hooks = _hooks(
+            model, kept, read if state.is_plain else None, embedded, edits or {}, objective is not None, shape
+        )
+        for module, hook, before in hooks:
             attach = module.register_forward_pre_hook if before else module.register_forward_hook
             stack.callback(attach(hook, with_kwargs=True).remove)
         output = model.module(**model.inputs(tokens, mask))
         kept.logits = output if isinstance(output, Tensor) else output.logits
+        if not state.is_plain:
+            kept.logits = kept.logits[torch.arange(len(read), device=model.device)[:, None], read.to(model.device)]
+        _check_whole(model, kept)
         if objective is not None:
             _differentiate(kept, objective(kept.logits), outputs_too)
     _detach(kept)
     return kept
+
+
+def _check_whole(model: Model, kept: Record) -> None:
+    """Each layer has left everything behind, once."""
+    lists: list[Sequence[Any]] = [kept.pre, kept.attention, kept.q, kept.k, kept.v, kept.z, kept.o, kept.attn]
+    lists += [] if mapped(model).mlp is None else [kept.mid, kept.mlp_in, kept.mlp]
+    if any(len(each) != model.n_layers for each in lists) or not kept.final.numel():
+        raise refusal(model, "a forward pass does not go once through every part of every block")
 
 
 @contextmanager
@@ -114,16 +135,17 @@ def _without_weights(module: nn.Module) -> Iterator[None]:
 def _hooks(
     model: Model,
     kept: Record,
-    read: Tensor,
+    read: Tensor | None,
     embedded: Tensor | None,
     edits: Mapping[tuple[str, int], Edit],
     grad: bool,
     shape: torch.Size,
 ) -> list[tuple[nn.Module, Callable[..., Any], bool]]:
-    """(module, hook, whether it runs before the module) for everything that is kept."""
+    """(module, hook, whether it runs before the module) for everything that is kept. read: where to unembed (None: all)."""
     sites = mapped(model)
-    rows = torch.arange(read.shape[0], device=model.device)[:, None]
-    at = read.to(model.device)
+    where: Any = slice(None)
+    if read is not None:
+        where = torch.arange(len(read), device=model.device)[:, None], read.to(model.device)
     found: list[tuple[nn.Module, Callable[..., Any], bool]] = []
 
     def first_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -133,14 +155,14 @@ def _hooks(
     found.append((blocks(model)[0], first_input, True))
     for layer, block in enumerate(blocks(model)):
         found += _block_hooks(model, kept, block, layer, edits, shape)
-    final, unembed = model.module.get_submodule(sites.ln_final), model.module.get_submodule(sites.unembed)
+    final, unembed = part_of(model, sites.ln_final), part_of(model, sites.unembed)
 
     def keep_final(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         kept.final = args[0]
 
     def at_answer(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kept.final_normed = args[0]
-        return (args[0][rows, at],), kwargs
+        return (args[0][where],), kwargs
 
     return [*found, (final, keep_final, True), (unembed, at_answer, True)]
 
@@ -192,19 +214,19 @@ def _block_hooks(
     found.append((block, keep_input(kept.pre), True))
     found.append((attention_module(model, layer), keep_call, True))
     for path in dict.fromkeys((sites.q, sites.k, sites.v)):
-        module = block.get_submodule(path)
+        module = part_of(model, path, layer)
         slots = [slot for slot in "qkv" if getattr(sites, slot) == path]
         found += [(module, keep_output(getattr(kept, slot)), False) for slot in slots]
-    found.append((block.get_submodule(sites.o), keep_z, True))
-    found.append((block.get_submodule(sites.o), keep_output(kept.o), False))
-    found.append((block.get_submodule(sites.attn_out), keep_output(kept.attn, scale=sites.resid_scale), False))
+    found.append((part_of(model, sites.o, layer), keep_z, True))
+    found.append((part_of(model, sites.o, layer), keep_output(kept.o), False))
+    found.append((part_of(model, sites.attn_out, layer), keep_output(kept.attn, scale=sites.resid_scale), False))
     if sites.mlp is not None and sites.mlp_out is not None:
-        source = block if sites.resid_mid is None else block.get_submodule(sites.resid_mid)
+        source = block if sites.resid_mid is None else part_of(model, sites.resid_mid, layer)
         found.append((source, keep_input(kept.mid), True))
-        found.append((block.get_submodule(sites.mlp_chain[0]), own_input, True))
+        found.append((part_of(model, sites.mlp_chain[0], layer), own_input, True))
         # copied: Falcon's blocks add attention's output to the MLP's in place
         out = keep_output(kept.mlp, edits.get(("mlp", layer)), sites.resid_scale, copied=True)
-        found.append((block.get_submodule(sites.mlp_out), out, False))
+        found.append((part_of(model, sites.mlp_out, layer), out, False))
     return found
 
 

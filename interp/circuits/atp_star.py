@@ -20,11 +20,13 @@ from torch import Tensor
 
 from interp.circuits._attribution import Pair, objective_of, pair_of, parts, run_clean, run_corrupt
 from interp.circuits._circuit import Circuit
-from interp.circuits._masked import Masker, masker, run_attention
+from interp.circuits._masked import Masker, masker
+from interp.circuits._masked_attention import run_attention
 from interp.circuits._record import Record, by_head, record
 from interp.circuits._scored import scored
 from interp.hooks.activations import capture
 from interp.models.attention import edited_attention
+from interp.models.shadowing import evaluating
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -113,6 +115,6 @@ def _pattern(
         kept.append(pattern)
         return pattern
 
-    with edited_attention(model, {}, {layer: look}):
-        run_attention(ready, layer, sides, 1)
+    with evaluating(model.module), edited_attention(model, {}, {layer: look}):
+        run_attention(model, layer, ready.clean.attention[layer], sides, 1)
     return kept[0]

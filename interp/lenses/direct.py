@@ -17,8 +17,10 @@ from interp.hooks.activations import capture
 from interp.lenses.logit import capped
 from interp.measure.metrics import questions
 from interp.models import weights
+from interp.models.shadowing import evaluating
 from interp.models.site_tensors import mapped
 from interp.models.sites import check_site
+from interp.models.state import refusal
 
 if TYPE_CHECKING:
     import xarray
@@ -115,7 +117,8 @@ def direct_logit_attribution(model: Model, prompts: Prompts, *, by: str = "compo
         and wrong differ; NaN for prompts where they do not.
 
     Raises:
-        InputError: an unknown breakdown; neurons of a model without MLPs; an architecture without a map of sites.
+        InputError: an unknown breakdown; neurons of a model without MLPs; an architecture without a map of sites; a module in
+            which the parts do not add up (somebody's hook or part, which is named).
     """
     if by not in BREAKDOWNS:
         raise unknown("breakdown", by, BREAKDOWNS)
@@ -125,19 +128,29 @@ def direct_logit_attribution(model: Model, prompts: Prompts, *, by: str = "compo
     asked = questions(prompts, model)
     first, pair, differ = asked.contrast
     at = asked.read.gather(1, first[:, None].to(asked.read.device))
-    mlp = [] if sites.mlp is None else ["mlp_post" if by == "neuron" else "mlp_out"]
-    wanted = ["embed", "resid_pre", "resid_post", "logits", "z" if by == "head" else "attn_out", *mlp]
+    whole = ["attn_out", *["mlp_out"] * (sites.mlp is not None)]
+    wanted = ["embed", "resid_pre", "resid_post", "logits", *whole, *["z"] * (by == "head")]
+    wanted += ["mlp_post"] * (by == "neuron")
     found = capture(model, asked.clean, wanted, positions=at, logits_at=at, mask=asked.mask)
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model.module):
         direction, constant = _answer_direction(model, found["resid_post"][-1, :, 0], pair)
         parts = {**_embeddings(model, found, direction), **_blocks(model, found, direction, by), "bias": constant}
     undefined = ~differ.cpu()
     right, wrong = _exact(found["logits"][0, :, 0]).gather(1, pair.cpu()).unbind(-1)
-    return Attribution(
-        by=by,
-        parts={part: parts[part].masked_fill(undefined, torch.nan) for part in BREAKDOWNS[by] if part in parts},
-        logit_diff=(right - wrong).masked_fill(undefined, torch.nan),
-    )
+    shown = {part: parts[part].masked_fill(undefined, torch.nan) for part in BREAKDOWNS[by] if part in parts}
+    answer = Attribution(by=by, parts=shown, logit_diff=(right - wrong).masked_fill(undefined, torch.nan))
+    size = torch.stack([part.reshape(-1, part.shape[-1]).abs().sum(0) for part in shown.values()]).sum(0)
+    _check(model, answer.total(), answer.logit_diff, size, "what the components write does not add up to the logits")
+    return answer
+
+
+def _check(model: Model, got: Tensor, want: Tensor, size: Tensor, what: str) -> None:
+    """Raises InputError where a sum is off by more than 1e-4 of it and more than the rounding of what it sums (`size`, the sum
+    of magnitudes) explains: eight units in the last place, three times what sums of any mapped architecture show."""
+    defined = torch.isfinite(want)
+    off, rounding = (got - want)[defined].abs(), 8 * torch.finfo(model.dtype).eps * size[defined]
+    if not bool((off <= 1e-4 * want[defined].abs() + rounding).all()):
+        raise refusal(model, what)
 
 
 def _answer_direction(
@@ -209,12 +222,21 @@ def _blocks(model: Model, found: Activations, direction: Tensor, by: str) -> dic
     if "z" in found:
         apart = [_heads_of(model, layer, z[:, 0], direction) for layer, z in enumerate(found["z"])]
         parts["head"], parts["attn_bias"] = map(torch.stack, zip(*apart, strict=True))
+        _check_parts(model, parts, "attn", "head", "attn_bias")
     if "mlp_post" in found:
         apart = [_neurons_of(model, layer, post[:, 0], direction) for layer, post in enumerate(found["mlp_post"])]
         parts["neuron"], parts["mlp_bias"] = map(torch.stack, zip(*apart, strict=True))
+        _check_parts(model, parts, "mlp", "neuron", "mlp_bias")
     if by == "layer":
-        return {"layer": sum(parts.values(), start=torch.zeros(()))}
+        return {"layer": sum((parts[part] for part in ("attn", "mlp") if part in parts), start=torch.zeros(()))}
     return parts
+
+
+def _check_parts(model: Model, parts: Mapping[str, Tensor], whole: str, each: str, rest: str) -> None:
+    """The parts of every layer add up to what the layer was seen to write."""
+    got, size = parts[each].sum(1) + parts[rest], parts[each].abs().sum(1) + parts[rest].abs()
+    what = f"what the {each}s of a layer write by its weights is not what it was seen to write"
+    _check(model, got, parts[whole], size, what)
 
 
 def _along(written: Float[Tensor, "prompt d_model"], direction: Float[Tensor, "prompt d_model"]) -> Tensor:

@@ -79,6 +79,8 @@ def checked(model: Model, prompts: Prompts, site: str, by: tuple[str, ...], metr
             raise unknown("axis", axis, AXES)
         if axis not in lengths:
             raise InputError(f"{site} has no axis {axis!r}; it has {', '.join(a for a in AXES if a in lengths)}")
+    if len(set(by)) < len(by):
+        raise InputError(f"an axis is given twice: {', '.join(by)}")
     clean, corrupt = asked.clean.to(model.device), asked.corrupt.to(model.device)
     base, source = (corrupt, clean) if direction == "denoise" else (clean, corrupt)
     axes = {axis: lengths[axis] for axis in AXES if axis in by}

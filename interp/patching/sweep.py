@@ -36,7 +36,8 @@ def patch(
         share a key/value head), `pattern`, `mlp_post` (neurons),
         or, of a mixture of experts `router_logits`, `expert_weights`, `expert_out`.
     by: any of `layer`, `head` (of head sites and patterns), `neuron` (of `mlp_post`), `expert`, `pos` (of a pattern: the
-        query) and `key` (of a pattern), in this order; along an axis that is left out, all is replaced at once.
+        query) and `key` (of a pattern), in any order, which is that of the result's axes; along an axis that is left out, all
+        is replaced at once.
     metric: a name (`interp.measure.metrics.METRICS`) or a function of the logits that predict the answer (`evaluate` says which).
     direction: "denoise" runs on the corrupt prompts and patches clean activations in, "noise" the other way round.
     road: None takes "reuse" where it is possible, see `Patched.road`; both give the same numbers.
@@ -46,7 +47,8 @@ def patch(
     Raises:
         InputError: a site, axis or metric that does not exist (here), prompts that do not fit.
     """
-    sweep = checked(model, prompts, site, (by,) if isinstance(by, str) else tuple(by), metric, direction)
+    axes = (by,) if isinstance(by, str) else tuple(by)
+    sweep = checked(model, prompts, site, axes, metric, direction)
     reusable = road != "naive" and can_reuse(sweep)
     if road == "reuse" and not reusable:
         raise InputError(f"patching {site} by {', '.join(sweep.axes) or 'nothing'} cannot reuse runs in this model")
@@ -59,6 +61,8 @@ def patch(
         values = unpatched.expand(*shape, *unpatched.shape).clone()
         for cells, logits in runs.patched:
             values[tuple(torch.tensor(cells).T)] = evaluate(metric, logits, sweep.asked, clean)
+    order = [list(sweep.axes).index(axis) for axis in axes]  # sweeps go in an order of their own
+    values = values.permute(*order, *range(len(order), values.dim()))
     per_prompt = values.cpu() if ends.dim() == 2 else None
     means = ends.double().mean(1) if ends.dim() == 2 else ends
     return Patched(
@@ -66,8 +70,8 @@ def patch(
         per_prompt=per_prompt,
         clean=float(means[0]),
         corrupt=float(means[1]),
-        by=tuple(sweep.axes),
-        coords={name: list(range(length)) for name, length in sweep.axes.items()},
+        by=axes,
+        coords={name: list(range(sweep.axes[name])) for name in axes},
         site=site,
         metric=metric if isinstance(metric, str) else getattr(metric, "__name__", "custom"),
         direction=direction,

@@ -79,11 +79,19 @@ def faithfulness(
         removes position embeddings too, and `mean` averages them with the tokens (the codes of EAP-IG and MIB keep the
         position embeddings where they zero the token's). Biases of the projections always stay.
     metric: `circuit.metric` unless given.
+
+    Raises:
+        InputError: a circuit of another graph, or with fewer scored edges than a fraction asks for.
     """
     pair = checked_pair(model, prompts, circuit, metric)
     total = int(circuit.graph.edges.sum())
     sizes = [int(share * total) for share in fractions]
     ranking = circuit.ranking(signed=signed)
+    if max(sizes, default=0) > len(ranking):
+        raise InputError(
+            f"{circuit.method} gave {len(ranking)} of {total} edges a score, so the best {max(sizes)} cannot be told; of a circuit"
+            " that scores nodes, ask for that of interp.circuits.edges_between"
+        )
     masks = torch.zeros(len(sizes), *circuit.graph.edges.shape)
     for mask, size in zip(masks, sizes, strict=True):
         for row, column in ranking[:size]:

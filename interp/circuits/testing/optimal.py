@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from interp.circuits._circuit import Circuit
-from interp.circuits._masked import Masker, masked_logits, masker, measure, replacement
+from interp.circuits._masked import Masker, masked_logits, masker, measure
+from interp.circuits._replacement import replacement
 from interp.circuits.testing.faithfulness import checked_pair, normalised
 
 if TYPE_CHECKING:
