@@ -87,6 +87,7 @@ def state_of(model: Holder) -> State:
             only_hooks = False
         if own.get("_compiled_call_impl") is not None or "_orig_mod" in own["_modules"]:
             compiled.append(part)
+            only_hooks = False
         only_hooks = only_hooks and _is_known(kind, kind.forward)
         waiting += [each for each in own["_modules"].values() if each is not None]
     before = model._state
