@@ -43,6 +43,7 @@ _HOME = {
     "faithfulness": "interp.circuits",
     "validate_circuit": "interp.circuits.validation",
     "track_circuit": "interp.circuits.formation",
+    "hypothesis": "interp.circuits.testing.claims",
     "Circuit": "interp.circuits",
     "find_jumps": "interp.jumps",
     "rank_leads": "interp.leads",

@@ -25,11 +25,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
 from simulate_leads import DULL, LEADING, WEAK, family, rise
 
 from interp.leads import Spec, rank_leads
+from interp.leads.evidence import series_gains
 from interp.leads.features import features
 from interp.leads.nulls import p_family
 from interp.leads.panel import Series
 from interp.leads.rank import make_panels
-from interp.leads.evidence import series_gains
 from interp.table import read_table
 
 FORMS: dict[str, dict[str, Any]] = {
