@@ -20,7 +20,7 @@ def sites_of(model):
     gone = {"resid_mid"} if model.sites is not None and model.sites.parallel else set()
     if model.sites is not None and model.sites.mlp is None:
         gone |= {"resid_mid", "mlp_out", "mlp_pre", "mlp_post"}
-    return [site for site in SITES if site not in (*gone, *EXPERT_SITES)]
+    return [site for site in SITES if site not in (*gone, *EXPERT_SITES) and "." not in site]
 
 
 @pytest.mark.parametrize("masked", [False, True])

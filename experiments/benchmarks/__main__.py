@@ -19,7 +19,10 @@ def main(names: list[str]) -> int:
     failed = 0
     for name in names or known:
         print(f"\n== {name}", flush=True)
-        failed += subprocess.run([sys.executable, str(HERE / f"{name}.py")]).returncode != 0
+        failed += (
+            subprocess.run([sys.executable, "-m", f"experiments.benchmarks.{name}"], cwd=HERE.parents[1]).returncode
+            != 0
+        )
     return failed
 
 

@@ -113,6 +113,11 @@ def graph_of(model: Model) -> Graph:
     if model.sites is None:
         known = ", ".join(architectures())
         raise InputError(f"circuits need a map of sites, and {model.config['architecture']} has none (mapped: {known})")
+    if not model.sites.written:
+        raise InputError(
+            f"circuits are defined where the stream is the sum of what is written to it; in {model.config['architecture']} it "
+            "is not (an encoder-decoder, or norms on the stream itself)"
+        )
     return Graph(
         n_layers=model.n_layers,
         n_heads=model.n_heads,

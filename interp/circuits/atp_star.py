@@ -86,7 +86,7 @@ def _inputs(pair: Pair, clean: Record, corrupt: Record) -> Float[Tensor, "reader
         model, asked.clean, "pattern", mask=asked.mask, gradients_of=objective_of(pair), logits_at=asked.read
     )
     assert seen.gradients is not None
-    with edited_attention(model, {}, dict.fromkeys(range(graph.n_layers), lambda pattern: pattern)):
+    with edited_attention(model, {}, dict.fromkeys((("", n) for n in range(graph.n_layers)), lambda pattern: pattern)):
         ready = masker(pair, clean=run_clean(pair), corrupt=corrupt)  # masks as the attention in reach wants them
     found = torch.zeros(len(graph.readers))
     for layer in range(graph.n_layers):
@@ -115,6 +115,6 @@ def _pattern(
         kept.append(pattern)
         return pattern
 
-    with evaluating(model.module), edited_attention(model, {}, {layer: look}):
+    with evaluating(model.module), edited_attention(model, {}, {("", layer): look}):
         run_attention(model, layer, ready.clean.attention[layer], sides, 1)
     return kept[0]

@@ -14,7 +14,16 @@ from interp.errors import InputError
 from interp.models.building import torch_dtype
 from interp.models.handle import check_inside
 from interp.models.running import run
-from interp.models.site_tensors import Change, Look, Spot, check_indices, n_heads_at, resolve_positions
+from interp.models.site_tensors import (
+    Change,
+    Look,
+    Spot,
+    check_indices,
+    n_heads_at,
+    n_layers_at,
+    read_at,
+    resolve_positions,
+)
 from interp.models.sites import DIMS, GLOBAL_SITES, SCORE_SITES, check_site
 from interp.models.state import is_plain
 
@@ -90,6 +99,7 @@ def capture(
     interventions: Sequence[Intervention] = (),
     gradients_of: Callable[[Float[Tensor, "prompt pos vocab"]], Tensor] | None = None,
     logits_at: int | Sequence[int] | Int[Tensor, "prompt"] | Int[Tensor, "prompt chosen"] | None = None,
+    decoder: Int[Tensor, "prompt pos"] | None = None,
 ) -> Activations:
     """Activations of the run on `tokens`, in eval mode; only what is asked is kept, and the pass stops after the last of it.
 
@@ -108,22 +118,26 @@ def capture(
     gradients_of: a scalar (or one value a prompt) computed from the logits; `.gradients` then holds its gradients at the
         same sites. The parameters' own gradients are not touched, and the caller may be within `no_grad`.
     logits_at: positions at which to unembed, for `logits` and `gradients_of` (None: all).
+    decoder: of an encoder-decoder (`tokens` are its encoder's) the tokens that its decoder reads; None: its start token. Its
+        sites begin with `encoder.`, `decoder.` or `cross.`, and have the positions and layers of what they belong to.
 
     Raises:
         InputError: a site, layer, head or position that does not exist here.
     """
+    model = model.reading(decoder)
     wanted = [sites] if isinstance(sites, str) else list(dict.fromkeys(sites))
     for site in wanted:
         check_site(site, model.sites)
         if site != "logits" or interventions:
             check_inside(model, site)
-    chosen = check_indices("layer", layers, model.n_layers)
-    at, read_at = resolve_positions(positions, tokens, mask), resolve_positions(logits_at, tokens, mask)
-    picks = {site: _pick(model, site, heads, at) for site in wanted}
+    chosen = {site: _layers_of(model, site, layers) for site in wanted}
+    where = {site: resolve_positions(positions, *read_at(model, site, tokens, mask)) for site in wanted}
+    unembed_at = resolve_positions(logits_at, *read_at(model, "logits", tokens, mask))
+    picks = {site: _pick(model, site, heads, where[site]) for site in wanted}
     changes = _changes(model, interventions, tokens, mask)
     edited = any(site in ("resid_pre", "resid_post") for site, _ in changes)
     buffers = _Buffers(
-        rows=_rows([site for site in wanted if site != "logits"], chosen, apart=edited or not is_plain(model)),
+        rows=_rows({site: chosen[site] for site in wanted if site != "logits"}, apart=edited or not is_plain(model)),
         dtype=None if dtype is None else torch_dtype(dtype),
         device=device,
     )
@@ -131,13 +145,13 @@ def capture(
     leaves: dict[Spot, Tensor] = {}
     if gradients_of is not None:
         for site in wanted:
-            for layer in _layers_of(site, chosen) if site != "logits" else []:
+            for layer in chosen[site] if site != "logits" else []:
                 changes.setdefault((site, layer), []).append(partial(_add_leaf, leaves, (site, layer)))
     gradients = None
     with torch.no_grad() if gradients_of is None else _with_gradients():
         given = tokens.clone() if tokens.is_inference() and gradients_of is not None else tokens
         unembed = "logits" in wanted or gradients_of is not None
-        logits = run(model, given, mask, changes=changes, looks=looks, logits_at=read_at, logits=unembed)
+        logits = run(model, given, mask, changes=changes, looks=looks, logits_at=unembed_at, logits=unembed)
         if gradients_of is not None:
             assert logits is not None
             gradients = _gradients(gradients_of(logits).sum(), leaves, picks)
@@ -145,10 +159,12 @@ def capture(
     if "logits" in wanted:
         assert logits is not None
         values["logits"] = buffers.cast(
-            logits.detach() if at is None or read_at is not None else picks["logits"](logits.detach())
+            logits.detach() if positions is None or unembed_at is not None else picks["logits"](logits.detach())
         )[None]
     coords = {
-        site: _coords(model, site, chosen, heads, positions if site != "logits" or logits_at is None else logits_at)
+        site: _coords(
+            model, site, chosen[site], heads, positions if site != "logits" or logits_at is None else logits_at
+        )
         for site in wanted
     }
     return Activations(
@@ -170,21 +186,21 @@ def _changes(
     return changes_of(model, interventions, tokens, mask)
 
 
-def _layers_of(site: str, layers: list[int]) -> list[int]:
-    return [0] if site in GLOBAL_SITES else layers
+def _layers_of(model: Model, site: str, layers: int | Sequence[int] | None) -> list[int]:
+    return [0] if site in GLOBAL_SITES else check_indices("layer", layers, n_layers_at(model, site))
 
 
-def _rows(sites: Sequence[str], layers: list[int], *, apart: bool) -> dict[Spot, tuple[str, int, int]]:
+def _rows(sites: Mapping[str, list[int]], *, apart: bool) -> dict[Spot, tuple[str, int, int]]:
     """For each spot to look at: the buffer it is kept in, its row there and how many rows the buffer has.
 
     The residual stream after a block is the one before the next: asked for both at neighbouring layers, it is kept once;
     unless somebody may change it between the two (`apart`).
     """
     rows: dict[Spot, tuple[str, int, int]] = {}
+    layers = sites.get("resid_post") or [-1]
     n = len(layers)
     once = not apart and {"resid_pre", "resid_post"} <= set(sites) and layers == list(range(layers[0], layers[0] + n))
-    for site in sites:
-        here = _layers_of(site, layers)
+    for site, here in sites.items():
         for row, layer in enumerate(here):
             if once and site == "resid_pre" and row > 0:
                 continue

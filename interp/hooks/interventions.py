@@ -10,7 +10,16 @@ import torch
 
 from interp.errors import InputError, unknown
 from interp.models.running import run
-from interp.models.site_tensors import Change, Spot, check_indices, n_heads_at, resolve_positions
+from interp.models.site_tensors import (
+    Change,
+    Spot,
+    check_indices,
+    n_heads_at,
+    n_keys_at,
+    n_layers_at,
+    read_at,
+    resolve_positions,
+)
 from interp.models.sites import GLOBAL_SITES, SCORE_SITES, check_site
 
 if TYPE_CHECKING:
@@ -58,10 +67,15 @@ def intervene(
     *,
     mask: Bool[Tensor, "prompt pos"] | None = None,
     positions: int | Sequence[int] | Int[Tensor, "prompt"] | Int[Tensor, "prompt chosen"] | None = None,
+    decoder: Int[Tensor, "prompt pos"] | None = None,
 ) -> Float[Tensor, "prompt pos vocab"]:
-    """The logits of a run under the interventions, at `positions` (None: all). No gradients; the model is left as found."""
+    """The logits of a run under the interventions, at `positions` (None: all). No gradients; the model is left as found.
+
+    decoder: of an encoder-decoder the tokens that its decoder reads, as in `capture`.
+    """
+    model = model.reading(decoder)
     changes = changes_of(model, interventions, tokens, mask)
-    at = resolve_positions(positions, tokens, mask)
+    at = resolve_positions(positions, *read_at(model, "logits", tokens, mask))
     with torch.no_grad():
         logits = run(model, tokens, mask, changes=changes, logits_at=at)
     assert logits is not None
@@ -90,7 +104,7 @@ def changes_of(
             raise InputError(f"{one.site} has no keys")
         if one.basis is None and one.kind == "subspace":
             raise InputError("an intervention on a subspace needs a basis")
-        layers = [0] if one.site in GLOBAL_SITES else check_indices("layer", one.layer, model.n_layers)
+        layers = [0] if one.site in GLOBAL_SITES else check_indices("layer", one.layer, n_layers_at(model, one.site))
         change = _change(model, one, tokens, mask)
         for layer in layers:
             changes.setdefault((one.site, layer), []).append(change)
@@ -114,8 +128,9 @@ def _index(model: Model, one: Intervention, tokens: Tensor, mask: Tensor | None)
     """Index tensors, shaped to broadcast: [prompt, position] or [prompt, position, head] (scores: [prompt, head, query])."""
     device = model.device
     prompts = torch.tensor(check_indices("prompt", one.prompts, tokens.shape[0]), device=device)
-    at = resolve_positions(one.positions, tokens, mask)
-    chosen = torch.arange(tokens.shape[1], device=device).expand(len(tokens), -1) if at is None else at.to(device)
+    read, real = read_at(model, one.site, tokens, mask)
+    at = resolve_positions(one.positions, read, real)
+    chosen = torch.arange(read.shape[1], device=device).expand(len(tokens), -1) if at is None else at.to(device)
     n_heads = n_heads_at(model, one.site)
     if n_heads is None:
         if one.heads is not None:
@@ -126,7 +141,7 @@ def _index(model: Model, one: Intervention, tokens: Tensor, mask: Tensor | None)
         index = prompts[:, None, None], heads[None, :, None], chosen[prompts][:, None, :]
         if one.keys is None:
             return index
-        keys = torch.tensor(check_indices("key", one.keys, tokens.shape[1]), device=device)
+        keys = torch.tensor(check_indices("key", one.keys, n_keys_at(model, one.site, tokens)), device=device)
         return *(part[..., None] for part in index), keys
     return prompts[:, None, None], chosen[prompts][:, :, None], heads[None, None, :]
 

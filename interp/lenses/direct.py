@@ -123,6 +123,11 @@ def direct_logit_attribution(model: Model, prompts: Prompts, *, by: str = "compo
     if by not in BREAKDOWNS:
         raise unknown("breakdown", by, BREAKDOWNS)
     sites = mapped(model)
+    if not sites.written:
+        raise InputError(
+            f"direct attribution takes a stream that is the sum of what is written to it; in {model.config['architecture']} it "
+            "is not (an encoder-decoder, or norms on the stream itself)"
+        )
     if by == "neuron":
         check_site("mlp_post", sites)
     asked = questions(prompts, model)

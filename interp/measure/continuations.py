@@ -10,6 +10,7 @@ import torch
 
 from interp.errors import InputError
 from interp.measure.answers import before
+from interp.tasks._tokenizer import encode_pair
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
@@ -33,6 +34,7 @@ def log_likelihoods(model: Model, pairs: Sequence[Pair]) -> list[tuple[float, bo
     Raises:
         InputError: an empty context, or a continuation longer than the model's context.
     """
+    check_writes(model)
     wanted = {(tuple(context), tuple(continuation)) for context, continuation in pairs}
     for context, continuation in wanted:
         if not context or len(continuation) > model.n_ctx:
@@ -40,6 +42,8 @@ def log_likelihoods(model: Model, pairs: Sequence[Pair]) -> list[tuple[float, bo
                 f"cannot score {len(continuation)} tokens after {len(context)} with a context of {model.n_ctx} tokens"
             )
     found: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[float, bool]] = {}
+    if model.is_encoder_decoder:
+        return [_written(model, context, continuation) for context, continuation in pairs]
     for batch in _batches(sorted(wanted, key=lambda pair: (len(pair[0]) + len(pair[1]), pair)), model):
         rows = [(*context, *continuation)[-(model.n_ctx + 1) :] for context, continuation in batch]
         for pair, row, logits in zip(batch, rows, _logits(model, rows), strict=True):
@@ -49,6 +53,29 @@ def log_likelihoods(model: Model, pairs: Sequence[Pair]) -> list[tuple[float, bo
             log_prob = float(own.gather(1, target[:, None]).sum())
             found[pair] = log_prob, bool((own.argmax(1) == target).all())
     return [found[tuple(context), tuple(continuation)] for context, continuation in pairs]
+
+
+def check_writes(model: Model) -> None:
+    """Raises InputError for a model that does not continue texts, because each position sees all others (BERT)."""
+    if model.sites is not None and not model.sites.causal:
+        raise InputError(f"{model.config['architecture']} fills in masked tokens; it does not continue a text")
+
+
+def encode(model: Model, tokenizer: Any, context: str, continuation: str) -> tuple[list[int], list[int]]:
+    """Token ids of a context and of what follows it, as `encode_pair`; for an encoder-decoder each on its own, the context as
+    its tokenizer closes it (T5's ends with EOS)."""
+    if not model.is_encoder_decoder:
+        return encode_pair(tokenizer, context, continuation)
+    head = tokenizer.encode(context, add_special_tokens=True)
+    return head, tokenizer.encode(continuation, add_special_tokens=False) if continuation else []
+
+
+def _written(model: Model, context: Sequence[int], continuation: Sequence[int]) -> tuple[float, bool]:
+    """As `log_likelihoods`, of what a decoder writes after the encoder has read the context."""
+    target = torch.tensor(continuation, dtype=torch.long, device=model.device)
+    decoder = torch.cat([model.decoder_tokens(1)[0], target.cpu()])[: max(len(target), 1)]
+    logits = model.reading(decoder[None])(torch.tensor([list(context)]))[0, : len(target)].double().log_softmax(-1)
+    return float(logits.gather(1, target[:, None]).sum()), bool((logits.argmax(1) == target).all())
 
 
 def _logits(model: Model, rows: Sequence[Sequence[int]]) -> Float[Tensor, "row pos vocab"]:
@@ -95,6 +122,7 @@ def generate(
     Raises:
         InputError: no rng at a temperature.
     """
+    check_writes(model)
     if temperature > 0 and rng is None:
         raise InputError("sampling at a temperature needs an rng")
     ended = finish or (lambda _, text: before(text, stop))
@@ -154,8 +182,15 @@ class _Stepper:
 
     def __init__(self, model: Model) -> None:
         self.model, self.past, self.tokens = model, None, torch.zeros(0, 0, dtype=torch.long)
+        self.written = self.tokens  # by a decoder
 
     def __call__(self, following: Int[Tensor, "row pos"]) -> Float[Tensor, "row vocab"]:
+        if self.model.is_encoder_decoder:
+            if not self.tokens.numel():
+                self.tokens, self.written = following, self.model.decoder_tokens(len(following))
+            else:
+                self.written = torch.cat([self.written, following], dim=1)
+            return self.model.reading(self.written)(self.tokens)[:, -1]
         if self.model.is_native:
             self.tokens = torch.cat([self.tokens, following], dim=1) if self.tokens.numel() else following
             return self.model(self.tokens)[:, -1]

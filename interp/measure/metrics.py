@@ -34,6 +34,8 @@ class Questions:
 
     clean, corrupt, mask: as in `Prompts`, followed by the right answer but its last token, where it has several.
     answer, wrong: [prompt, answer_len], -1 after the last token. read: where the logits that predict each are.
+    decoder: of an encoder-decoder, its start token followed by the right answer but its last token; then clean, corrupt and
+        mask are the encoder's, as in `Prompts`.
     """
 
     clean: Int[Tensor, "prompt pos"]
@@ -43,6 +45,7 @@ class Questions:
     wrong: Int[Tensor, "prompt answer_len"]
     read: Int[Tensor, "prompt answer_len"]
     prompts: Prompts
+    decoder: Int[Tensor, "prompt pos"] | None = None
 
     @cached_property
     def contrast(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,10 +72,38 @@ def questions(prompts: Prompts, model: Model) -> Questions:
     mask = None if prompts.mask is None else prompts.mask.bool()
     if mask is not None and not bool(mask.gather(1, at.to(mask.device)).all()):
         raise InputError("a prompt's `position` lies where its mask says that there is no token")
+    if model.is_encoder_decoder:
+        return _written(prompts, mask, answer, wrong, model)
+    if width > 1 and model.sites is not None and not model.sites.causal:
+        raise InputError(
+            f"{model.config['architecture']} fills in one token where it is masked; an answer of {width} tokens does not fit"
+        )
     if width > 1:
         clean, corrupt, mask = _forced(clean, corrupt, mask, answer, at)
     read = at + torch.arange(width, device=at.device)
     return Questions(clean=clean, corrupt=corrupt, mask=mask, answer=answer, wrong=wrong, read=read, prompts=prompts)
+
+
+def _written(prompts: Prompts, mask: Tensor | None, answer: Tensor, wrong: Tensor, model: Model) -> Questions:
+    """Questions whose answers a decoder writes."""
+    if not isinstance(prompts.position, int) or prompts.position != -1:
+        raise InputError(
+            "an encoder-decoder answers from its decoder's start token; its prompts have no other `position`"
+        )
+    n, width = answer.shape
+    start = model.decoder_tokens(n)
+    if start.shape[1] != 1:
+        raise InputError("the decoder reads the start token and the answers; do not give it other tokens")
+    return Questions(
+        clean=prompts.clean,
+        corrupt=prompts.corrupt,
+        mask=mask,
+        answer=answer,
+        wrong=wrong,
+        read=torch.arange(width, device=prompts.clean.device).expand(n, -1),
+        prompts=prompts,
+        decoder=torch.cat([start.to(answer.device), answer[:, :-1].clamp(min=0)], dim=1),
+    )
 
 
 def _answers(prompts: Prompts, name: str, model: Model) -> Int[Tensor, "prompt answer_len"]:

@@ -78,6 +78,7 @@ def run_prompts(
         "logits",
         logits_at=asked.read,
         mask=asked.mask,
+        decoder=asked.decoder,
         device="cpu",
         interventions=interventions,
     )["logits"][0]
@@ -118,6 +119,7 @@ def _run_prompts(model: Model, prompts: Prompts, needs: Sequence[Need]) -> dict[
         positions=None if everywhere else asked.read[:, :1],
         logits_at=asked.read,
         mask=asked.mask,
+        decoder=asked.decoder,
         gradients_of=_first_token_loss(prompts) if any(need.gradient for need in needs) else None,
         device="cpu",
     )

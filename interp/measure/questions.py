@@ -11,7 +11,7 @@ import torch
 
 from interp.errors import InputError
 from interp.measure.answers import finished, guess_in, number
-from interp.measure.continuations import generate, log_likelihoods
+from interp.measure.continuations import encode, generate, log_likelihoods
 from interp.measure.scoring import option_brier, text_edit_distance
 from interp.measure.summary import Answers, Row, rows_of
 from interp.models.running import evaluating
@@ -116,7 +116,7 @@ Scores = dict[str, float]
 
 def _choose(model: Model, examples: Sequence[Example], tokenizer: Any, protocol: Protocol) -> tuple[list[Scores], int]:
     """Options, by their log-probabilities."""
-    pairs = [encode_pair(tokenizer, example.prompt, option) for example in examples for option in example.options]
+    pairs = [encode(model, tokenizer, example.prompt, option) for example in examples for option in example.options]
     found = iter(log_likelihoods(model, pairs) if pairs else ())
     scored: list[Scores] = []
     for example in examples:
@@ -155,7 +155,7 @@ def _answer(model: Model, examples: Sequence[Example], tokenizer: Any, protocol:
     asked = [example for example in examples if example.targets]
     if not asked:
         return [{} for _ in examples], 0
-    pairs = [encode_pair(tokenizer, example.prompt, example.targets[0]) for example in asked]
+    pairs = [encode(model, tokenizer, example.prompt, example.targets[0]) for example in asked]
     contexts, most = [context for context, _ in pairs], _most(asked, tokenizer, protocol)
     outputs = generate(
         model,
@@ -206,7 +206,7 @@ def _open_ended(
 ) -> tuple[list[Scores], int]:
     """The mean score of n_samples outputs to each prompt."""
     assert protocol.score is not None
-    contexts = [encode_pair(tokenizer, example.prompt, "")[0] for example in examples]
+    contexts = [encode(model, tokenizer, example.prompt, "")[0] for example in examples]
     repeated = [context for context in contexts for _ in range(protocol.n_samples)]
     outputs = iter(
         generate(

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from interp.errors import InputError
 from interp.models.shadowing import shadowing
-from interp.models.site_tensors import mapped, part_of
+from interp.models.site_tensors import Spot, mapped, part_of
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -40,16 +40,20 @@ def attend(
     cap: float | None = None,
     edits: tuple[Edit | None, Edit | None] = (None, None),
     sinks: Float[Tensor, "head"] | None = None,
+    bias: Float[Tensor, "#row head query key"] | None = None,
 ) -> tuple[Float[Tensor, "row head query d_head"], Float[Tensor, "row head query key"]]:
     """z and the pattern: softmax(cap·tanh(scale·q·k / cap)) v over the keys that `keep` allows (None: all).
 
     The first edit sees and returns the scores (-inf where masked), the second the pattern. A query that may attend to
     nothing gets a pattern of zeros. sinks: a score a head for attending to nothing, which takes its share of the softmax.
+    bias: added to the scores.
     """
     groups = q.shape[1] // k.shape[1]
     scores = (q.unflatten(1, (k.shape[1], groups)) @ k.unsqueeze(2).mT).flatten(1, 2) * scale
     if cap is not None:
         scores = cap * torch.tanh(scores / cap)
+    if bias is not None:
+        scores = scores + bias
     if keep is not None:
         scores = scores.masked_fill(~keep, float("-inf"))
     if edits[0] is not None:
@@ -72,14 +76,15 @@ def _beside(scores: Tensor, sinks: Tensor) -> Tensor:
 
 
 @contextmanager
-def edited_attention(model: Model, scores: Mapping[int, Edit], patterns: Mapping[int, Edit]) -> Iterator[None]:
-    """Within, the functions given see (and may change, by what they return) the scores and patterns of their layers."""
-    layers = sorted({*scores, *patterns})
-    if not layers:
+def edited_attention(model: Model, scores: Mapping[Spot, Edit], patterns: Mapping[Spot, Edit]) -> Iterator[None]:
+    """Within, the functions given see (and may change, by what they return) the scores and patterns of their layers, each
+    named with its stack ("" where there is one)."""
+    spots = sorted({*scores, *patterns})
+    if not spots:
         yield
         return
-    cores = {layer: attention_module(model, layer) for layer in layers}
-    edits = {core: (scores.get(layer), patterns.get(layer)) for layer, core in cores.items()}
+    cores = {(stack, layer): attention_module(model, layer, stack) for stack, layer in spots}
+    edits = {core: (scores.get(spot), patterns.get(spot)) for spot, core in cores.items()}
     match mapped(model).attention:
         case "table":
             switch = _table(model, edits)
@@ -93,9 +98,9 @@ def edited_attention(model: Model, scores: Mapping[int, Edit], patterns: Mapping
         yield
 
 
-def attention_module(model: Model, layer: int) -> nn.Module:
+def attention_module(model: Model, layer: int, stack: str = "") -> nn.Module:
     """The module that computes the attention of `layer`."""
-    return part_of(model, mapped(model).attn, layer)
+    return part_of(model, mapped(model).of(stack).attn, layer, stack=stack)
 
 
 @contextmanager
@@ -116,7 +121,9 @@ def _table(model: Model, edits: Mapping[nn.Module, tuple[Edit | None, Edit | Non
 @contextmanager
 def _implementation(model: Model, cores: Iterable[nn.Module], name: str) -> Iterator[None]:
     """Within, transformers' configurations name this implementation of attention."""
-    owners = [model.module, model.module.get_submodule(mapped(model).blocks.rpartition(".")[0]), *cores]
+    stacks = (mapped(model).stacks or {"": mapped(model)}).values()
+    parents = [model.module.get_submodule(sites.blocks.rpartition(".")[0]) for sites in stacks]
+    owners = [model.module, *parents, *cores]
     found = [cast(Any, owner.config) for owner in owners if hasattr(owner, "config")]
     configs = {id(config): config for config in found if hasattr(config, "_attn_implementation_internal")}
     before = {key: config._attn_implementation_internal for key, config in configs.items()}
@@ -142,6 +149,7 @@ def _from_table(
         options.get("softcap"),
         _EDITS.get().get(module, (None, None)),
         options.get("s_aux"),
+        options.get("position_bias"),
     )
     return z.transpose(1, 2), pattern
 
@@ -165,7 +173,7 @@ def _shadowed(
 
 @contextmanager
 def _watched(model: Model, edits: Mapping[nn.Module, tuple[Edit | None, Edit | None]]) -> Iterator[None]:
-    """Within, the softmax of each module goes through the edits; transformers' modules take their eager form, which has one."""
+    """Within, the softmax of each module (or torch's attention in one step) goes through the edits."""
     masked = torch.finfo(model.dtype).min / 2  # what is masked has the smallest number of the dtype added or filled in
 
     def through(forward: Callable[..., Any], edit: tuple[Edit | None, Edit | None], *args: Any, **kwargs: Any) -> Any:
@@ -175,7 +183,7 @@ def _watched(model: Model, edits: Mapping[nn.Module, tuple[Edit | None, Edit | N
             raise InputError(f"{watching.n_seen} softmaxes in the attention of {model.config['architecture']}, not one")
         return output
 
-    with shadowing() as put, _implementation(model, edits, "eager"):
+    with shadowing() as put:
         for core, edit in edits.items():
             put(core, "forward", partial(through, core.forward, edit))
         yield
@@ -189,6 +197,9 @@ class _Softmax(TorchFunctionMode):
         self.edits, self.masked, self.n_seen = edits, masked, 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            self.n_seen += 1
+            return self._in_one_step(*args, **(kwargs or {}))
         if func not in (torch.nn.functional.softmax, torch.softmax, torch.Tensor.softmax) or args[0].dim() != 4:
             return func(*args, **(kwargs or {}))
         self.n_seen += 1
@@ -199,6 +210,26 @@ class _Softmax(TorchFunctionMode):
             nothing = torch.isneginf(scores).all(-1, keepdim=True)
         pattern = func(scores, *args[1:], **(kwargs or {})).masked_fill(nothing, 0.0)
         return pattern if self.edits[1] is None else self.edits[1](pattern)
+
+    def _in_one_step(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> Tensor:
+        """torch's `scaled_dot_product_attention`, with the edits."""
+        bias, keep = None, attn_mask
+        if attn_mask is not None and attn_mask.dtype != torch.bool:
+            bias, keep = attn_mask, attn_mask > self.masked
+        if is_causal:
+            keep = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()[None, None]
+        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        return attend(query, key, value, keep, scale, None, self.edits, None, bias)[0]
 
 
 def _eager(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,6 +32,7 @@ class Model:
     config: as in config.json, with `architecture` ("native" or the Hugging Face class name).
     ref: the checkpoint whose weights it holds, None for a module made in memory.
     sites: the architecture's map, None where there is none (then the bridge serves).
+    decoder: of an encoder-decoder, the tokens [prompt, pos] that its decoder reads (see `reading`).
     opaque: a module of one's own: there is no bridge either, and only logits and weights can be asked for.
 
     Weights may change in place, and sub-modules be exchanged, hooked or wrapped: what was proved of the module before counts
@@ -44,6 +45,7 @@ class Model:
     ref: CheckpointRef | None = None
     sites: Sites | None
     opaque: bool = False
+    decoder: Tensor | None = field(default=None, repr=False)
     _bridge: tuple[Any, TransformerBridge] | None = field(default=None, repr=False)
     _state: State | None = field(default=None, repr=False)
     _first: Tensor | None = field(default=None, repr=False)
@@ -82,16 +84,54 @@ class Model:
                     f"the configuration of this {self.config['architecture']} says return_dict=False, and its own parts then"
                     " hand on tuples without names: set module.config.return_dict = True"
                 )
+        if self.is_encoder_decoder:
+            inputs["decoder_input_ids"] = self.decoder_tokens(len(tokens)).to(self.device)
         if mask is None:
             return inputs
         keep = mask.to(self.device).bool()
         inputs["attention_mask"] = keep if self.is_native else keep.long()
+        if self.is_encoder_decoder:
+            return inputs
         plain = torch.arange(keep.shape[1], device=keep.device).expand_as(keep)
         counted = (keep.long().cumsum(1) - 1).clamp(min=0)
         shifted = ((counted != plain) & keep).any(dim=1, keepdim=True)
         if shifted.any():
             inputs["position_ids"] = torch.where(shifted, counted, plain)
         return inputs
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether the prompts are read by an encoder, and what the logits predict is written by a decoder."""
+        return self.sites is not None and self.sites.stacks is not None
+
+    def reading(self, decoder: Int[Tensor, "prompt pos"] | None) -> Model:
+        """The same module with other tokens for its decoder (None: its start token alone).
+
+        Raises:
+            InputError: a model that has no decoder beside an encoder.
+        """
+        if decoder is None:
+            return self
+        if not self.is_encoder_decoder:
+            raise InputError(f"{self.config['architecture']} has no decoder of its own: give it the tokens themselves")
+        check_tokens(self, decoder, None)
+        return replace(self, decoder=decoder)
+
+    def decoder_tokens(self, n_prompts: int) -> Int[Tensor, "prompt pos"]:
+        """What the decoder reads: what was given, else its start token, as the configuration has it.
+
+        Raises:
+            InputError: tokens for another number of prompts; a configuration that names no start token.
+        """
+        if self.decoder is not None:
+            if len(self.decoder) != n_prompts:
+                raise InputError(f"the decoder's tokens are those of {len(self.decoder)} prompts, not {n_prompts}")
+            return self.decoder
+        start = self._found("decoder_start_token_id")
+        start = self._found("pad_token_id") if start is None else start
+        if start is None:
+            raise InputError(f"{self.config['architecture']} names no decoder_start_token_id; give `decoder` tokens")
+        return torch.full((n_prompts, 1), int(start))
 
     def _check_output(self, output: Any, tokens: Tensor) -> None:
         logits = output if isinstance(output, torch.Tensor) else getattr(output, "logits", None)

@@ -15,9 +15,21 @@ from interp.models.attention import Edit, attention_module, edited_attention
 from interp.models.by_bridge import run_bridge
 from interp.models.experts import edit_experts
 from interp.models.shadowing import Put, evaluating, on_input, on_output, shadowing
-from interp.models.site_tensors import Change, Look, Spot, View, as_it_is, blocks, mapped, part_of, place
-from interp.models.sites import EXPERT_SITES, GLOBAL_SITES, SCORE_SITES
-from interp.models.state import agree, proved, refusal, state_of, uncompiled
+from interp.models.site_tensors import (
+    Change,
+    Look,
+    Spot,
+    View,
+    as_it_is,
+    blocks,
+    mapped,
+    n_layers_at,
+    part_of,
+    place,
+    read_at,
+)
+from interp.models.sites import EXPERT_SITES, GLOBAL_SITES, SCORE_SITES, in_stack
+from interp.models.state import agree, is_plain, proved, refusal, state_of, uncompiled
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -100,13 +112,18 @@ def _check_calls(model: Model, calls: Mapping[Spot, int], looks: Mapping[Spot, L
 
     stopped: the pass ended with the last look; changes in its layer and behind it matter no more.
     """
-    last = max((layer for _, layer in looks), default=0)
+    last = max((_depth(*spot) for spot in looks), default=(False, 0))
     for (site, layer), n in calls.items():
-        if n != 1 and not (stopped and n == 0 and (site, layer) not in looks and layer >= last):
+        if n != 1 and not (stopped and n == 0 and (site, layer) not in looks and _depth(site, layer) >= last):
             times = "never passes" if n == 0 else f"passes {n} times through"
             raise refusal(
                 model, f"a forward pass {times} {site} of layer {layer}, so it cannot be seen or changed there"
             )
+
+
+def _depth(site: str, layer: int) -> tuple[bool, int]:
+    """What comes first in a pass: an encoder's blocks before a decoder's."""
+    return in_stack(site)[0] != "encoder", layer
 
 
 def _prove(
@@ -120,40 +137,45 @@ def _prove(
     for site in {site for site, _ in (*changes, *looks)} - set(GLOBAL_SITES):
         if not proved(model, ("own", site), partial(_each_its_own, model, site), whatever_hooks=True):
             raise refusal(model, f"two layers share the sub-module that {site} is read from, or lack it")
-    layers = sorted({layer for site, layer in (*changes, *looks) if site in SCORE_SITES})
-    attends = partial(_attends, model, tokens, mask, layers)
-    if layers and not proved(model, ("attention", *layers), attends, whatever_hooks=True):
+    spots = sorted({(in_stack(site)[0], layer) for site, layer in (*changes, *looks) if site in SCORE_SITES})
+    attends = partial(_attends, model, tokens, mask, spots)
+    if spots and not proved(model, ("attention", *spots), attends, whatever_hooks=True):
         raise refusal(model, "attention whose scores are in reach gives other logits than the module's own")
-    for layer in [layer for site, layer in changes if site == "resid_mid"]:
-        claim = ("resid_mid", layer)
-        if not proved(model, claim, partial(_is_stream, model, tokens, mask, layer)):
+    for site, layer in [spot for spot in changes if in_stack(spot[0])[1] == "resid_mid"]:
+        if not proved(model, (site, layer), partial(_is_stream, model, tokens, mask, in_stack(site)[0], layer)):
             raise refusal(model, f"what enters the MLP's norm in layer {layer} is not the residual stream itself")
 
 
 def _each_its_own(model: Model, site: str) -> bool:
-    parts = blocks(model)
+    stack, n = in_stack(site)[0], n_layers_at(model, site)
+    parts = blocks(model, stack)
     if site in SCORE_SITES:
-        return len({id(attention_module(model, layer)) for layer in range(model.n_layers)}) == model.n_layers
-    return len({id(place(model, site, layer, parts).module) for layer in range(model.n_layers)}) == model.n_layers
+        return len({id(attention_module(model, layer, stack)) for layer in range(n)}) == n
+    if site in EXPERT_SITES:
+        return len({id(part) for part in parts}) == n
+    return len({id(place(model, site, layer, parts).module) for layer in range(n)}) == n
 
 
-def _attends(model: Model, tokens: Tensor, mask: Tensor | None, layers: Sequence[int]) -> bool:
+def _attends(model: Model, tokens: Tensor, mask: Tensor | None, spots: Sequence[Spot]) -> bool:
     """Attention with its scores in reach gives the module's own logits."""
-    real = (torch.ones_like(tokens) if mask is None else mask).bool().to(model.device)
+    read, real = read_at(model, "logits", tokens, mask)
+    kept = (torch.ones_like(read) if real is None else real).bool().to(model.device)
     with torch.no_grad(), evaluating(model.module), uncompiled(state_of(model)):
-        want = model(tokens, mask)[real]
-        with edited_attention(model, dict.fromkeys(layers, as_it_is), {}):
-            return agree(model(tokens, mask)[real], want)
+        want = model(tokens, mask)[kept]
+        with edited_attention(model, dict.fromkeys(spots, as_it_is), {}):
+            return agree(model(tokens, mask)[kept], want)
 
 
-def _is_stream(model: Model, tokens: Tensor, mask: Tensor | None, layer: int) -> bool:
+def _is_stream(model: Model, tokens: Tensor, mask: Tensor | None, stack: str, layer: int) -> bool:
     """A change of `resid_mid` is a change of what the block hands on."""
+    if mapped(model).post_norm:  # what it hands on is normed: the map's own word, of a plain module
+        return is_plain(model)
     kept: dict[str, Tensor] = {}
-    sites = ("resid_mid", "mlp_out", "resid_post")
-    looks = {(site, layer): partial(lambda site, x: kept.update({site: x.clone()}), site) for site in sites}
+    mid, out, post = (f"{stack}.{site}" if stack else site for site in ("resid_mid", "mlp_out", "resid_post"))
+    looks = {(site, layer): partial(lambda site, x: kept.update({site: x.clone()}), site) for site in (mid, out, post)}
     with torch.no_grad():
-        _pass(model, tokens, mask, {("resid_mid", layer): [_raise]}, looks, logits=False)
-    return agree(kept["resid_mid"] + kept["mlp_out"], kept["resid_post"])
+        _pass(model, tokens, mask, {(mid, layer): [_raise]}, looks, logits=False)
+    return agree(kept[mid] + kept[out], kept[post])
 
 
 def _raise(x: Tensor) -> None:
@@ -167,16 +189,17 @@ def _reach(
     looks: Mapping[Spot, Look],
     calls: dict[Spot, int],
     shape: torch.Size,
-) -> tuple[dict[int, Edit], dict[int, Edit]]:
-    """Puts the changes and looks in the module's way; those of attention scores and of patterns are given back by layer.
-    calls: how often each was called, by spot."""
+) -> tuple[dict[Spot, Edit], dict[Spot, Edit]]:
+    """Puts the changes and looks in the module's way; those of attention scores and of patterns are given back by stack and
+    layer. calls: how often each was called, by spot."""
     parts = blocks(model)
-    scores: dict[str, dict[int, Edit]] = {site: {} for site in SCORE_SITES}
+    scores: dict[str, dict[Spot, Edit]] = {"attn_scores": {}, "pattern": {}}
     experts: dict[int, dict[str, tuple[Edit, bool]]] = {}
     for spot in calls:
         (site, layer), changed, look = spot, changes.get(spot, ()), looks.get(spot)
         if site in SCORE_SITES:
-            scores[site][layer] = _counted(spot, calls, _edit(changed, look))
+            stack, name = in_stack(site)
+            scores[name][stack, layer] = _counted(spot, calls, _edit(changed, look))
         elif site in EXPERT_SITES:
             experts.setdefault(layer, {})[site] = _counted(spot, calls, _edit(changed, look)), bool(changed)
         else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from interp.errors import InputError
-from interp.models.sites import GLOBAL_SITES, HEAD_SITES, NEURON_SITES, SCORE_SITES, Sites, check_site
+from interp.models.sites import GLOBAL_SITES, HEAD_SITES, NEURON_SITES, SCORE_SITES, Sites, check_site, in_stack
 from interp.models.state import refusal
 
 if TYPE_CHECKING:
@@ -49,28 +49,53 @@ class Place:
     flat: bool = False
 
 
-def blocks(model: Model) -> list[nn.Module]:
-    """The model's blocks, first layer first."""
-    found = list(cast(Any, part_of(model, mapped(model).blocks)))
-    if len(found) < model.n_layers:
+def blocks(model: Model, stack: str = "") -> list[nn.Module]:
+    """The model's blocks (of an encoder-decoder, those of a stack), first layer first."""
+    sites = mapped(model)
+    found = list(cast(Any, part_of(model, sites.of(stack).blocks)))
+    if sites.stacks is None and len(found) < model.n_layers:
         raise InputError(
             f"this {model.config['architecture']} has {len(found)} blocks, its configuration says {model.n_layers}"
         )
     return found
 
 
-def part_of(model: Model, path: str, layer: int | None = None, parts: Sequence[nn.Module] | None = None) -> nn.Module:
+def part_of(
+    model: Model, path: str, layer: int | None = None, parts: Sequence[nn.Module] | None = None, stack: str = ""
+) -> nn.Module:
     """The sub-module at a path of the map, of a block where a layer is given. parts: the model's blocks, if they are known.
 
     Raises:
         InputError: the module has nothing there: a wrapped or exchanged part.
     """
-    owner = model.module if layer is None else (blocks(model) if parts is None else parts)[layer]
+    owner = model.module if layer is None else (blocks(model, stack) if parts is None else parts)[layer]
     try:
         return owner.get_submodule(path)
     except AttributeError as error:
-        where = "" if layer is None else f"{mapped(model).blocks}.{layer}."
+        where = "" if layer is None else f"{mapped(model).of(stack).blocks}.{layer}."
         raise refusal(model, f"there is no sub-module {where}{path}") from error
+
+
+def n_layers_at(model: Model, site: str) -> int:
+    """How many layers have the site."""
+    stack = in_stack(site)[0]
+    return len(blocks(model, stack)) if stack else model.n_layers
+
+
+def read_at(
+    model: Model, site: str, tokens: Int[Tensor, "prompt pos"], mask: Bool[Tensor, "prompt pos"] | None
+) -> tuple[Int[Tensor, "prompt pos"], Bool[Tensor, "prompt pos"] | None]:
+    """The tokens, and their mask, whose positions (of scores: the queries') a site has: in an encoder-decoder those that the
+    decoder reads, but for the encoder and for the keys and values that cross attention takes from it."""
+    stack, name = in_stack(site)
+    if model.sites is None or model.sites.stacks is None or stack == "encoder":
+        return tokens, mask
+    return (tokens, mask) if stack == "cross" and name in ("k", "v") else (model.decoder_tokens(len(tokens)), None)
+
+
+def n_keys_at(model: Model, site: str, tokens: Int[Tensor, "prompt pos"]) -> int:
+    """How many keys the scores of a site are over."""
+    return (tokens if in_stack(site)[0] != "decoder" else model.decoder_tokens(len(tokens))).shape[1]
 
 
 def mapped(model: Model) -> Sites:
@@ -84,18 +109,20 @@ def mapped(model: Model) -> Sites:
 
 def place(model: Model, site: str, layer: int, parts: Sequence[nn.Module] | None = None) -> Place:
     """Where `site` (any but the attention scores and patterns) of `layer` is. parts: the model's blocks, if they are known."""
-    sites = mapped(model)
-    check_site(site, sites)
+    check_site(site, mapped(model))
+    stack, site = in_stack(site)
+    sites = mapped(model).of(stack)
     if site in GLOBAL_SITES:
         path = {"embed": sites.embed, "ln_final": sites.ln_final, "logits": sites.unembed}[site]
         scale = {"embed": sites.embed_scale, "logits": sites.logit_scale}.get(site, 1.0)
         return Place(part_of(model, path), False, scale=scale)
-    block = (blocks(model) if parts is None else parts)[layer]
+    parts = blocks(model, stack) if parts is None or stack else parts
+    block = parts[layer]
 
     def at(path: str | None, is_input: bool, view: View = as_it_is, in_place: bool = False) -> Place:
         scale = sites.resid_scale if site in ("attn_out", "mlp_out") else 1.0
         flat = sites.flat_mlp and site in ("resid_mid", "mlp_out", *NEURON_SITES)
-        return Place(part_of(model, cast(str, path), layer, parts), is_input, view, in_place, scale, flat)
+        return Place(part_of(model, cast(str, path), layer, parts, stack), is_input, view, in_place, scale, flat)
 
     match site:
         case "resid_pre":
@@ -121,6 +148,7 @@ def place(model: Model, site: str, layer: int, parts: Sequence[nn.Module] | None
 
 def qkv_view(model: Model, site: str) -> View:
     """How q, k or v [..., head, d_head] is seen in the output of the module that projects it."""
+    site = in_stack(site)[1]
     which, n_heads, d_head = "qkv".index(site), model.n_heads, model.d_head
     n = n_heads if site == "q" else model.n_kv_heads
     match mapped(model).qkv:
@@ -151,7 +179,7 @@ def _interleaved(raw: Tensor, n_heads: int, start: int, length: int) -> Tensor:
 
 def n_heads_at(model: Model, site: str) -> int | None:
     """How many heads the site has: those of the keys and values for k and v; None where it has no heads."""
-    if site in ("k", "v"):
+    if in_stack(site)[1] in ("k", "v"):
         return model.n_kv_heads
     return model.n_heads if site in (*HEAD_SITES, *SCORE_SITES) else None
 

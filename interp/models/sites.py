@@ -16,17 +16,26 @@ from typing import Any, Literal
 
 from interp.errors import InputError, unknown
 
-RESIDUAL_SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
-HEAD_SITES = ("z", "q", "k", "v")
-SCORE_SITES = ("attn_scores", "pattern")
-NEURON_SITES = ("mlp_pre", "mlp_post")
-GLOBAL_SITES = ("embed", "ln_final", "logits")
+STACKS = ("encoder", "decoder", "cross")
+"""What the sites of an encoder-decoder are named after: `encoder.resid_post`, `decoder.z`, `cross.pattern`."""
+
+
+def _also_in_stacks(*names: str) -> tuple[str, ...]:
+    """These sites, of a single stack of blocks and of each of several."""
+    return (*names, *(f"{stack}.{name}" for stack in STACKS for name in names))
+
+
+RESIDUAL_SITES = _also_in_stacks("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
+HEAD_SITES = _also_in_stacks("z", "q", "k", "v")
+SCORE_SITES = _also_in_stacks("attn_scores", "pattern")
+NEURON_SITES = _also_in_stacks("mlp_pre", "mlp_post")
 EXPERT_SITES = ("router_logits", "expert_weights", "expert_out")
+GLOBAL_SITES = (*_also_in_stacks("embed", "ln_final"), "logits")
 BLOCK_SITES = (*RESIDUAL_SITES, *HEAD_SITES, *SCORE_SITES, *NEURON_SITES, *EXPERT_SITES)
 SITES = (*BLOCK_SITES, *GLOBAL_SITES)
 
 DIMS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys((*RESIDUAL_SITES, "embed", "ln_final"), ("layer", "prompt", "pos", "d_model")),
+    **dict.fromkeys((*RESIDUAL_SITES, *GLOBAL_SITES), ("layer", "prompt", "pos", "d_model")),
     **dict.fromkeys(HEAD_SITES, ("layer", "prompt", "pos", "head", "d_head")),
     **dict.fromkeys(SCORE_SITES, ("layer", "prompt", "head", "query", "key")),
     **dict.fromkeys(NEURON_SITES, ("layer", "prompt", "pos", "neuron")),
@@ -34,6 +43,12 @@ DIMS: Mapping[str, tuple[str, ...]] = {
     "expert_out": ("layer", "prompt", "pos", "expert", "d_model"),
     "logits": ("layer", "prompt", "pos", "vocab"),
 }
+
+
+def in_stack(site: str) -> tuple[str, str]:
+    """The stack that a site's name begins with ("" where there is one stack only), and its name there."""
+    stack, _, name = site.rpartition(".")
+    return stack, name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +75,16 @@ class Sites:
     resid_scale: what attention and MLP put out is multiplied by this on its way to the residual stream.
     parallel: attention and MLP read the same residual stream; there is no `resid_mid`.
     attention: how the scores are reached: transformers' table of attention functions ("table"), the `_attn` method of
-        older classes ("method"), TransformerLens' NativeAttention ("native"), or the one softmax that `attn` computes
-        ("softmax"; a Hugging Face module does so in its eager form).
+        older classes ("method"), TransformerLens' NativeAttention ("native"), or the one softmax (or one call
+        of torch's `scaled_dot_product_attention`) in the forward of `attn` ("softmax").
     rotary: whether q and k are rotated by `position_embeddings` (cos, sin) that the block receives.
     tuple_blocks: a block returns a tuple whose first entry is the residual stream, rather than that itself.
     logit_scale: what the unembedding gives is multiplied by this. logit_cap: tanh cap on the logits, None without.
     embed_scale: what `embed` gives is multiplied by this.
+    post_norm: the stream itself is normed after attention and after the MLP (BERT), so it is not a sum of what was written
+        to it: no circuits, no direct attribution. causal: no position sees a later one.
+    stacks: of an encoder-decoder, the maps of its "encoder", "decoder" and "cross" attention; the record itself has where the
+        decoder begins and ends.
     """
 
     embed: str
@@ -102,6 +121,18 @@ class Sites:
     logit_scale: float = 1.0
     logit_cap: float | None = None
     embed_scale: float = 1.0
+    post_norm: bool = False
+    causal: bool = True
+    stacks: Mapping[str, Sites] | None = None
+
+    def of(self, stack: str) -> Sites:
+        """The map of one stack."""
+        return self if self.stacks is None else self.stacks[stack or "decoder"]
+
+    @property
+    def written(self) -> bool:
+        """Whether the residual stream of one stack is the sum of what heads and MLPs write to it."""
+        return self.stacks is None and not self.post_norm
 
     @property
     def way_out(self) -> bool:
@@ -175,6 +206,14 @@ def check_site(site: str, sites: Sites | None, *, extra: tuple[str, ...] = ()) -
         raise unknown("site", site, (*SITES, *extra))
     if sites is None:
         return
+    stack, name = in_stack(site)
+    if sites.stacks is None and stack:
+        raise InputError(f"{site} does not exist here: this model is no encoder-decoder; {name} is its own")
+    if sites.stacks is not None and site != "logits":
+        if not stack:
+            raise InputError(f"{site} of which stack? Name encoder.{site} or decoder.{site}")
+        if stack == "cross" and name not in ("attn_out", "z", "q", "k", "v", "attn_scores", "pattern"):
+            raise InputError(f"{site} does not exist: cross attention is a part of the decoder's blocks")
     if site == "resid_mid" and sites.parallel:
         raise InputError(
             "resid_mid does not exist here: attention and MLP of a parallel block read the same residual stream"

@@ -218,9 +218,10 @@ def mlp(model: Model, layer: int) -> Callable[[Tensor], Tensor]:
     parts = [part_of(model, path, layer) for path in mapped(model).mlp_chain]
 
     def through(x: Tensor) -> Tensor:
+        out = x.flatten(0, -3)  # experts want prompts and positions, and no more axes
         for part in parts:
-            x = part(x)
-        return x[0] if isinstance(x, tuple) else x
+            out = part(out)
+        return (out[0] if isinstance(out, tuple) else out).view_as(x)
 
     return through
 

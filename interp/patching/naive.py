@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from interp.hooks.activations import capture
 from interp.models.running import run
-from interp.models.sites import EXPERT_SITES, HEAD_SITES
+from interp.models.site_tensors import n_layers_at
+from interp.models.sites import EXPERT_SITES, HEAD_SITES, NEURON_SITES, SCORE_SITES
 from interp.patching.request import AXES, Cell, Runs, Sweep
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def naive_runs(sweep: Sweep) -> Runs:
             def change(x: Tensor, values: Tensor, where: tuple[int | slice, ...] = where) -> None:
                 x[where] = values[where]
 
-            layers = range(model.n_layers) if layer is None else [layer]
+            layers = range(n_layers_at(model, sweep.site)) if layer is None else [layer]
             changes = {(sweep.site, one): [lambda x, one=one, change=change: change(x, values[one])] for one in layers}
             logits = run(model, sweep.base, mask, changes=changes, logits_at=read)
             assert logits is not None
@@ -47,10 +48,10 @@ def naive_runs(sweep: Sweep) -> Runs:
 def _selection(sweep: Sweep, cell: Cell) -> tuple[int | slice, ...]:
     """The cell's part of a site's tensor: [prompt, pos, head or neuron, …], of a pattern [prompt, head, query, key]."""
     at = {axis: slice(None) if (i := sweep.at(cell, axis)) is None else i for axis in AXES}
-    if sweep.site == "pattern":
+    if sweep.site in SCORE_SITES:
         return slice(None), at["head"], at["pos"], at["key"]
     if sweep.site in EXPERT_SITES:
         return slice(None), at["pos"], at["expert"]
-    if sweep.site == "mlp_post":
+    if sweep.site in NEURON_SITES:
         return slice(None), at["pos"], at["neuron"]
     return (slice(None), at["pos"], at["head"]) if sweep.site in HEAD_SITES else (slice(None), at["pos"])

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from interp.errors import InputError, unknown
 from interp.hooks.activations import capture
 from interp.measure.metrics import Metric, Questions, known, questions
-from interp.models.site_tensors import n_heads_at
-from interp.models.sites import DIMS, EXPERT_SITES, HEAD_SITES, RESIDUAL_SITES, check_site
+from interp.models.site_tensors import n_heads_at, n_keys_at, n_layers_at, read_at
+from interp.models.sites import (
+    BLOCK_SITES,
+    DIMS,
+    EXPERT_SITES,
+    HEAD_SITES,
+    NEURON_SITES,
+    SCORE_SITES,
+    check_site,
+    in_stack,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +28,7 @@ if TYPE_CHECKING:
     from interp.models import Model
     from interp.types import Prompts
 
-PATCH_SITES = (*RESIDUAL_SITES, *HEAD_SITES, "pattern", "mlp_post", *EXPERT_SITES)
+PATCH_SITES = tuple(site for site in BLOCK_SITES if in_stack(site)[1] not in ("attn_scores", "mlp_pre"))
 AXES = ("layer", "head", "neuron", "expert", "pos", "key")
 Cell = tuple[int, ...]
 """One patch: its place on each axis."""
@@ -64,13 +73,13 @@ def checked(model: Model, prompts: Prompts, site: str, by: tuple[str, ...], metr
     if direction not in ("denoise", "noise"):
         raise unknown("direction", direction, ("denoise", "noise"))
     asked = questions(prompts, model)
-    n_pos = prompts.clean.shape[1]
-    lengths = {"layer": model.n_layers, "pos": n_pos}
-    if site in HEAD_SITES or site == "pattern":
+    model = model.reading(asked.decoder)
+    lengths = {"layer": n_layers_at(model, site), "pos": read_at(model, site, prompts.clean, None)[0].shape[1]}
+    if site in (*HEAD_SITES, *SCORE_SITES):
         lengths["head"] = n_heads_at(model, site) or model.n_heads
-    if site == "pattern":
-        lengths["key"] = n_pos
-    if site == "mlp_post":
+    if site in SCORE_SITES:
+        lengths["key"] = n_keys_at(model, site, prompts.clean)
+    if site in NEURON_SITES:
         lengths["neuron"] = _width(model, prompts.clean, site, -1)
     if site in EXPERT_SITES:
         lengths["expert"] = _width(model, prompts.clean, site, DIMS[site].index("expert"))
@@ -89,4 +98,5 @@ def checked(model: Model, prompts: Prompts, site: str, by: tuple[str, ...], metr
 
 def _width(model: Model, tokens: Tensor, site: str, axis: int) -> int:
     """How many neurons or experts: as many as one token shows."""
-    return capture(model, tokens[:1, :1], site, layers=0)[site].shape[axis]
+    one = model if model.decoder is None else replace(model, decoder=model.decoder[:1])
+    return capture(one, tokens[:1, :1], site, layers=0)[site].shape[axis]

@@ -101,7 +101,9 @@ def take_apart(model: Model, tokens: Tensor, mask: Tensor | None, n_prompts: int
     """
     sites, modules = mapped(model), blocks(model)
     received: list[Mapping[str, Any]] = []
-    unchanged = dict.fromkeys(range(len(modules)), _same) if sites.attention == "table" else {}
+    unchanged = (
+        dict.fromkeys((("", layer) for layer in range(len(modules))), _same) if sites.attention == "table" else {}
+    )
     with ExitStack() as stack:
         stack.enter_context(edited_attention(model, unchanged, {}))
         stack.enter_context(_recording(modules, received, tuples=sites.tuple_blocks))

@@ -181,7 +181,9 @@ def unembed(net: Net, x: Tensor) -> Tensor:
 def can_rerun(model: Model) -> bool:
     """Whether this model, taken apart, computes what its own forward pass computes: tried on six tokens once a state of a plain
     module. Any other may do different things at other positions, or for whole batches: it is run as a whole."""
-    return model.sites is not None and is_plain(model) and proved(model, "rerun", partial(_agrees, model))
+    if model.sites is None or not model.sites.written:
+        return False
+    return is_plain(model) and proved(model, "rerun", partial(_agrees, model))
 
 
 def _agrees(model: Model) -> bool:
