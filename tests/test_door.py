@@ -191,6 +191,24 @@ def test_seeds_and_splits_that_are_none_are_refused() -> None:
     assert len(task.prompts(torch.tensor(3).item(), rng=rng()).clean) == 3
 
 
+def test_a_padding_token_that_was_added_later_is_not_shown(tmp_path: Path) -> None:
+    """Tokenizers get a padding token of their own, for which the model has no row."""
+    tokenizer = characters()
+    module = gpt2(len(tokenizer), n_positions=32)
+    tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    assert tokenizer.pad_token_id == module.config.vocab_size
+    rec = interp.Recorder(
+        "addition", ["log_prob", "test_loss", "exact_match"], tmp_path, n_prompts=20, tokenizer=tokenizer
+    )
+    found = rec(module, 0)
+    assert np.isfinite(list(found.values())).all()
+
+
+def test_a_bare_module_that_may_read_text_is_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="reads 40 tokens and is shown the 12 of 'addition' itself"):
+        interp.Recorder("addition", ["log_prob"], tmp_path, n_prompts=4)(gpt2(40), 0)
+
+
 @pytest.mark.parametrize("n_prompts", [0, -3, 1.5, "many"])
 def test_a_recorder_of_no_prompts_is_refused(tmp_path: Path, n_prompts: object) -> None:
     with pytest.raises(InputError, match="n_prompts is"):

@@ -9,6 +9,7 @@ for step in range(10_000):
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -148,6 +149,12 @@ class Recorder:
 
         if self._asked is None:
             task = fit_task(self.task, model, tokenizer=self.tokenizer)
+            if task is self.task and task.text is not None and len(task.vocab) < model.n_tokens < sys.maxsize:
+                warnings.warn(
+                    f"the model reads {model.n_tokens} tokens and is shown the {len(task.vocab)} of {task.name!r} itself: "
+                    "if it reads text, name its tokenizer (Recorder(…, tokenizer=…))",
+                    stacklevel=3,
+                )
             drawn = {"seed": self.seed, "split_seed": self.split_seed}
             prompts = draw_prompts(task, self.n_prompts, **drawn)
             self._asked = ask_of(task, self.n_prompts, **drawn), prompts, task.splits(self.split_seed)

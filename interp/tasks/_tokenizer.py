@@ -6,6 +6,7 @@ A tokenizer is anything with `encode(text, add_special_tokens=False) -> list[int
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -53,9 +54,11 @@ def prefix(tokenizer: Any) -> list[int]:
 
 
 def pad_id(tokenizer: Any) -> int:
-    """A token to fill up with; masked everywhere, so any will do."""
+    """A token to fill up with; masked or never looked back at, so any will do that the model has: one that was added to
+    the tokenizer later may be none."""
+    most = getattr(tokenizer, "vocab_size", sys.maxsize)
     candidates = (tokenizer.pad_token_id, tokenizer.eos_token_id, 0)
-    return next(token for token in candidates if token is not None)
+    return next(token for token in candidates if token is not None and token < most)
 
 
 def encode_pair(tokenizer: Any, context: str, continuation: str) -> tuple[list[int], list[int]]:
