@@ -16,18 +16,28 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file, save_file
+
+from interp.engine.sweep import run_experiment
+from interp.families.recipe import planned_runs
+from interp.families.verification import verify_target
+from interp.table import read_table, store, write_csv
+from interp.training.grow import grow
 
 RECIPE = """name: tiny
 task: {name: modular_addition, params: {p: 7, train_fraction: 0.8, split: unordered}}
@@ -78,19 +88,15 @@ def main() -> None:
             print(json.dumps(kills(work, wanted, n=args.kills, rng=random.Random(args.seed)), indent=1))
 
 
-def call(work: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    """`python -m interp …` in the working folder."""
-    command = [sys.executable, "-m", "interp", *arguments]
-    return subprocess.run(command, cwd=work, capture_output=True, text=True, **options)
-
-
 def run(work: Path) -> subprocess.CompletedProcess[str]:
-    return call(work, "run", "x.yaml", "--out", "out", "--workers", "2", "--no-report")
+    """`interp run` in the working folder."""
+    command = [sys.executable, "-m", "interp", "run", "x.yaml", "--out", "out", "--workers", "2", "--no-report"]
+    return subprocess.run(command, cwd=work, capture_output=True, text=True)
 
 
 def state(work: Path) -> dict[str, str]:
     """The digests of the table and of every checkpoint's files (resume states come back only when a run goes on)."""
-    found = {"table": sha256(call(work, "export", "out").stdout.encode()).hexdigest()}
+    found = {"table": sha256(write_csv(read_table(work / "out")).encode()).hexdigest()}
     for path in sorted((work / "checkpoints").glob("*/*/*/seed*/step*/*.*")):
         if path.name != "resume.safetensors":
             found[str(path.relative_to(work))] = sha256(path.read_bytes()).hexdigest()
@@ -98,21 +104,19 @@ def state(work: Path) -> dict[str, str]:
 
 
 def damages(work: Path, wanted: dict[str, str], *, n: int, rng: random.Random) -> dict[str, Any]:
-    """Batches of one damaged file of each kind: each is to be named, all are to be healed by one run."""
+    """Batches of one damaged file of each kind: each is to be named, all are to be healed by one run. In this process,
+    which spares the start of two others a batch."""
     counts: Counter[str] = Counter()
     silent: list[str] = []
     while counts["tried"] < n:
-        from interp.table import store
-
         store.write_failures(work / "out", "a unit of before", [{"unit": "u", "task": "", "measure": "", "error": "e"}])
         done = {}
         for kind, pattern in KINDS.items():
-            files = sorted(path for path in work.glob(pattern) if "damaged" not in path.parts)
-            if files:
-                path, way = rng.choice(files), rng.choice(WAYS)
-                done[path] = f"{kind}: {way}"
-                spoil(path, way, rng)
-        said = "".join(call(work, "verify", target).stdout for target in ("out", "tiny"))
+            paths = sorted(path for path in work.glob(pattern) if "damaged" not in path.parts)
+            path, way = rng.choice(paths), rng.choice(WAYS)
+            done[path] = f"{kind}: {way}"
+            spoil(path, way, rng)
+        said = " ".join(problems(work))
         for path, what in done.items():
             counts["tried"] += 1
             counts[what] += 1
@@ -120,12 +124,27 @@ def damages(work: Path, wanted: dict[str, str], *, n: int, rng: random.Random) -
             counts["named"] += name in said
             if name not in said:
                 silent.append(f"{what}: {path.name}")
-        healing, clean = run(work), True
-        clean = all(call(work, "verify", target).returncode == 0 for target in ("out", "tiny"))
-        healed = healing.returncode == 0 and clean and state(work) == wanted
-        counts["healed"] += len(done) * healed
-        counts["tracebacks"] += "Traceback" in healing.stderr
+        heal(work)
+        counts["healed"] += len(done) * (not problems(work) and state(work) == wanted)
     return {"damages": dict(sorted(counts.items())), "silent": silent}
+
+
+def problems(work: Path) -> list[str]:
+    """What `interp verify` says of the run directory and of the family."""
+    in_run = store.verify(work / "out")["problems"]
+    return in_run + verify_target("tiny", root=work / "checkpoints")["problems"]
+
+
+def heal(work: Path) -> None:
+    """What `interp run` does, in this process; where resume states were set aside, the family is grown from nothing, so
+    that every batch has one to damage."""
+    run = planned_runs(work / "tiny.yaml")[0]
+    grow(run, work / "checkpoints")
+    if not list(run.folder(work / "checkpoints").glob("step*/resume.safetensors")):
+        shutil.rmtree(run.folder(work / "checkpoints"))
+        grow(run, work / "checkpoints")
+    with ThreadPoolExecutor(1) as executor, redirect_stderr(io.StringIO()):
+        run_experiment(work / "x.yaml", work / "out", root=work / "checkpoints", executor=executor)
 
 
 def spoil(path: Path, way: str, rng: random.Random) -> None:
@@ -160,7 +179,7 @@ def edited(path: Path, rng: random.Random) -> bytes:
         return content.getvalue()
     tensors = load_file(path)
     name = rng.choice(sorted(tensors))
-    tensors[name] = tensors[name] + tensors[name].dtype.type(1)
+    tensors[name] = np.asarray(tensors[name] + tensors[name].dtype.type(1))
     with tempfile.TemporaryDirectory() as folder:
         save_file(tensors, Path(folder) / "edited")
         return (Path(folder) / "edited").read_bytes()
@@ -182,7 +201,7 @@ def kills(work: Path, wanted: dict[str, str], *, n: int, rng: random.Random) -> 
     counts: Counter[str] = Counter()
     while counts["tried"] < n:
         for name in ("out", "checkpoints"):
-            subprocess.run(["rm", "-rf", str(work / name)], check=True)
+            shutil.rmtree(work / name, ignore_errors=True)
         for _ in range(4):
             how = rng.choice(("parent", "worker", "group", "SIGTERM"))
             counts["tried"] += 1

@@ -1,4 +1,4 @@
-"""The command line: what can be typed. What each command does is in `interp.cli.parser.commands`.
+"""The command line: what can be typed. What each command does is in `runs` and `commands`.
 
 Exit codes: 0 done, 1 finished with failed units or damaged files (each named) or stopped by the system (a full disk, a
 file that may not be read), 2 wrong input, 130 stopped by Ctrl-C or SIGTERM.
@@ -71,9 +71,9 @@ def _show_warning(message: Warning | str, *_: object) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from interp.cli import commands
+    from interp.cli import commands, runs
 
-    return getattr(commands, f"do_{name}")
+    return getattr(runs if hasattr(runs, f"do_{name}") else commands, f"do_{name}")
 
 
 def _check_command(arguments: Sequence[str], names: Sequence[str]) -> None:

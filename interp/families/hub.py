@@ -8,10 +8,8 @@ this library: the longest unused revisions go first, and what somebody reads sta
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,6 +20,7 @@ from interp.errors import InputError
 from interp.families import ledger
 from interp.families.address import format_address
 from interp.families.asking import Listed, Unreachable, download, listed_files, listed_revisions
+from interp.families.repository import BESIDE, WEIGHTS, announced, is_in, is_sound, wanted, weight_files
 from interp.families.weights import TOKENIZER_FILES, digest, folder_digest, is_whole
 from interp.types import CheckpointRef
 
@@ -30,9 +29,6 @@ TRIES = 3
 
 LARGEST_BESIDE = 2**28
 """Bytes of a configuration or tokenizer's file. The listed families' largest is 35 MB."""
-
-_WEIGHTS = (r"model(-\d+-of-\d+)?\.safetensors", r"pytorch_model(-\d+-of-\d+)?\.bin")
-_BESIDE = r"config\.json|generation_config\.json|.*\.index\.json"
 
 
 def fetch(ref: CheckpointRef) -> Path:
@@ -63,7 +59,7 @@ def on_disk(ref: CheckpointRef) -> Iterator[Path]:
 
 
 def _fetch(ref: CheckpointRef) -> Path:
-    files = _wanted(_describe(ref), ref.manifest["source"])
+    files = wanted(_describe(ref), ref.manifest["source"])
     with ledger.room_for(sum(file.size for file in files), cache=hub_cache()):
         return _download(ref, files)
 
@@ -98,17 +94,17 @@ def _digests(ref: CheckpointRef, *, ask: bool) -> tuple[str | None, str | None]:
         if not ask:
             return None, None
         try:
-            files = _wanted(_describe(ref), source)
-            weights = _announced(files, source)
+            files = wanted(_describe(ref), source)
+            weights = announced(files, source)
             if weights is not None:
-                beside = [file for file in files if file.name not in _weight_files([f.name for f in files], source)]
+                beside = [file for file in files if file.name not in weight_files([f.name for f in files], source)]
                 return weights, folder_digest(_download_all(ref, beside) / source.get("subfolder", ""))
         except Unreachable:
             raise
         except InputError:
             return None, None
     with on_disk(ref) as folder:
-        names = _weight_files([path.name for path in folder.iterdir()], {**source, "subfolder": ""})
+        names = weight_files([path.name for path in folder.iterdir()], {**source, "subfolder": ""})
         return ledger.joined([digest(folder / name) for name in names]), folder_digest(folder)
 
 
@@ -130,7 +126,7 @@ def tokenizer_folder(repo: str) -> Path:
             return there[0].parent
     what = f"the tokenizer of {repo}"
     files = [
-        file for file in listed_files(repo, None, what=what) if _is(file.name, "", rf"config\.json|{TOKENIZER_FILES}")
+        file for file in listed_files(repo, None, what=what) if is_in(file.name, "", rf"config\.json|{TOKENIZER_FILES}")
     ]
     if not files:
         raise InputError(f"{what}: the hub has no files of one")
@@ -195,48 +191,12 @@ def _describe(ref: CheckpointRef) -> list[Listed]:
     return listed_files(source["repo"], source.get("revision", "main"), what=_what(ref))
 
 
-def _wanted(files: Sequence[Listed], source: dict[str, Any]) -> list[Listed]:
-    """The files to fetch: weights as safetensors where there are any, else as .bin; the configuration; the
-    tokenizer."""
-    names = [file.name for file in files]
-    if source.get("file"):
-        chosen = [name for name in (source["file"], "config.json") if name in names]
-    else:
-        weights = _weight_files(names, source)
-        beside = _BESIDE if source.get("tokenizer") else f"{_BESIDE}|{TOKENIZER_FILES}"
-        folder = source.get("subfolder", "")
-        others = [name for name in names if _is(name, folder, beside)]
-        if not weights or str(PurePosixPath(folder) / "config.json") not in others:
-            raise InputError(f"{place(source)} has no weights with a config.json that transformers can load")
-        chosen = weights + others
-    known = {file.name: file for file in files}
-    return [known[name] for name in chosen]
-
-
-def _weight_files(names: Sequence[str], source: dict[str, Any]) -> list[str]:
-    if source.get("file"):
-        return [source["file"]]
-    kinds = ([name for name in names if _is(name, source.get("subfolder", ""), kind)] for kind in _WEIGHTS)
-    return sorted(next(filter(None, kinds), []))
-
-
-def _is(name: str, folder: str, pattern: str) -> bool:
-    path = PurePosixPath(name)
-    return str(path.parent) == str(PurePosixPath(folder)) and re.fullmatch(pattern, path.name) is not None
-
-
-def _announced(files: Sequence[Listed], source: dict[str, Any]) -> str | None:
-    names = _weight_files([file.name for file in files], source)
-    found = [file.sha256 for name in names for file in files if file.name == name]
-    return ledger.joined([value for value in found if value]) if found and all(found) else None
-
-
 def _download(ref: CheckpointRef, files: Sequence[Listed]) -> Path:
     """Fetches the files of a revision and compares their digests with what the hub says; returns the revision's
     folder."""
     source = ref.manifest["source"]
     root = _download_all(ref, files)
-    weights = [digest(root / name) for name in _weight_files([file.name for file in files], source)]
+    weights = [digest(root / name) for name in weight_files([file.name for file in files], source)]
     _compare(ref, ledger.joined(weights), folder_digest(root / source.get("subfolder", "")), folder=root)
     return root
 
@@ -252,7 +212,7 @@ def _download_all(ref: CheckpointRef, files: Sequence[Listed]) -> Path:
             sha256 = digest(path)
             path.resolve().unlink()
             raise InputError(f"{what} arrived with the digest {sha256[:12]}…, the hub says {file.sha256[:12]}…")
-        if not _is_sound(path):
+        if not is_sound(path):
             path.resolve().unlink()
             raise InputError(f"{what} is damaged on the hub: cut short, or not what its name says")
         root = path.parents[len(PurePosixPath(file.name).parts) - 1]
@@ -260,25 +220,11 @@ def _download_all(ref: CheckpointRef, files: Sequence[Listed]) -> Path:
 
 
 def _download_file(repo: str, revision: str, file: Listed, *, what: str) -> Path:
-    beside = _is(PurePosixPath(file.name).name, "", f"{_BESIDE}|{TOKENIZER_FILES}")
+    beside = is_in(PurePosixPath(file.name).name, "", f"{BESIDE}|{TOKENIZER_FILES}")
     if beside and file.size > LARGEST_BESIDE:
         raise InputError(f"{what}: {file.size} bytes are no configuration and no tokenizer")
     size = file.size or (LARGEST_BESIDE if beside else None)
     return download(repo, file.name, revision=revision, cache=hub_cache(), size=size, what=what)
-
-
-def _is_sound(path: Path) -> bool:
-    """Whether a file is as long as it says itself, where it does, or parses."""
-    if path.suffix == ".safetensors":
-        return is_whole(path)
-    if path.suffix == ".json":
-        try:
-            json.loads(path.read_bytes())
-        except (ValueError, RecursionError):
-            return False
-    with path.open("rb") as file:
-        is_zip = path.suffix in (".bin", ".pth") and file.read(2) == b"PK"
-    return not is_zip or zipfile.is_zipfile(path)
 
 
 def _compare(ref: CheckpointRef, sha256: str, beside: str, *, folder: Path) -> None:
@@ -319,7 +265,7 @@ def _all_there(folder: Path, source: dict[str, Any]) -> bool:
     """Whether the weights are complete: every shard of a set, every safetensors file as long as its header says."""
     if source.get("file"):
         return (folder / source["file"]).is_file()
-    for kind in _WEIGHTS:
+    for kind in WEIGHTS:
         names = [path.name for path in folder.iterdir() if re.fullmatch(kind, path.name)]
         if names:
             n_shards = int(found[1]) if (found := re.search(r"-of-(\d+)\.", names[0])) else 1

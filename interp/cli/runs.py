@@ -1,0 +1,145 @@
+"""The commands that make, read and check run directories and tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from interp.cli.printing import print_json, show
+from interp.errors import InputError
+
+
+def do_run(args: argparse.Namespace) -> int:
+    """interp run EXPERIMENT.yaml"""
+    from interp.engine.checks import check_device, read_experiment
+    from interp.engine.sweep import run_experiment
+
+    experiment = read_experiment(args.experiment)
+    if args.device:
+        experiment = replace(experiment, device=args.device)
+    if args.disk_budget is not None:
+        experiment = replace(experiment, disk_budget_gb=args.disk_budget)
+    if not args.dask:
+        check_device(experiment.device)
+    out = Path(args.out or Path("runs") / experiment.name)
+    executor = _dask(args.dask) if args.dask else None
+    shard = _shard(args.shard)
+    state = run_experiment(experiment, out, root=args.root, workers=args.workers, shard=shard, executor=executor)
+    _print_status(state)
+    if not args.no_report and state["results_done"] and (shard == (0, 1) or not state["missing"]):
+        _write_report(out, None)
+    return 1 if state["failures"] else 0
+
+
+def do_status(args: argparse.Namespace) -> int:
+    """interp status RUN"""
+    from interp.table.store import status
+
+    state = status(args.run)
+    if args.json:
+        print_json(state)
+    else:
+        _print_status(state)
+    return 1 if state["failures"] or state["damaged"] else 0
+
+
+def do_report(args: argparse.Namespace) -> int:
+    """interp report TABLE"""
+    _write_report(Path(args.table), args.out)
+    return _tell_damage(args.table)
+
+
+def do_export(args: argparse.Namespace) -> int:
+    """interp export TABLE"""
+    from interp.table import read_table, write_csv
+
+    table = read_table(args.table)
+    if args.parquet:
+        table.to_parquet(args.parquet, index=False)
+    elif args.csv:
+        write_csv(table, args.csv)
+    elif args.json:
+        print(table.to_json(orient="records"))
+    else:
+        sys.stdout.write(write_csv(table))
+    return _tell_damage(args.table)
+
+
+def _tell_damage(table: str) -> int:
+    """Names the damaged files of a run directory beside those that the table is made of; the exit code."""
+    from interp.table.store import integrity
+
+    found = integrity(table)["damaged"] if (Path(table) / "shards").is_dir() else []
+    for name in found:
+        print(f"interp: {Path(table) / name} is damaged: `interp run` makes it again", file=sys.stderr)
+    return 1 if found else 0
+
+
+def do_verify(args: argparse.Namespace) -> int:
+    """interp verify TARGET: exit code 1 where something does not hold."""
+    if args.device or args.dtype:
+        from interp.cli.commands import load_at
+        from interp.engine.precision import verify_device
+
+        found = verify_device(load_at(args.target, args.root), args.device or "cpu", args.dtype or "float32")
+        show(found, args.json)
+        return 0 if found["agrees"] else 1
+    found = _verified(args.target, args.root)
+    if args.json:
+        print_json(found)
+    else:
+        counted = f"{found['checkpoints']} checkpoints" if "checkpoints" in found else f"{found['files']} files"
+        unsealed = (
+            f", {len(found['unsealed'])} unsealed (the next `interp run` seals them)" if found["unsealed"] else ""
+        )
+        print(f"{args.target}: {counted}, {len(found['problems'])} problems{unsealed}")
+        for problem in found["problems"]:
+            print(f"  {problem}")
+    return 1 if found["problems"] else 0
+
+
+def _verified(target: str, root: str | None) -> dict[str, Any]:
+    """What is wrong with a run directory, or with checkpoints."""
+    from interp.families.verification import verify_target
+    from interp.table import store
+
+    path = Path(target)
+    if any((path / name).exists() for name in ("plan.json", "shards")):
+        return {"target": target, **store.verify(path)}
+    return verify_target(target, root=root)
+
+
+def _write_report(table: Path, out: str | None) -> None:
+    from interp.report import write_report
+
+    print(f"report: {write_report(table, out)}")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    part, slash, whole = text.partition("/")
+    if not (slash and part.isdigit() and whole.isdigit() and int(part) < int(whole)):
+        raise InputError(f"--shard is {text!r}; expected i/n with i from 0 to n-1, as in 0/8")
+    return int(part), int(whole)
+
+
+def _dask(address: str) -> Any:
+    try:
+        from dask.distributed import Client
+    except ImportError as error:
+        raise InputError('--dask needs the extra: pip install "interp[dask]"') from error
+    return Client(address).get_executor()
+
+
+def _print_status(state: dict[str, Any]) -> None:
+    print(f"{state['run']}: {state['done']} of {state['units']} checkpoints measured", end="")
+    print(f" ({state['results_done']} of {state['results']} results)")
+    for failure in state["failures"]:
+        what = " ".join(filter(None, [failure["task"], failure["measure"]]))
+        print(f"  failed: {failure['unit']} {what}: {failure['error']}")
+    for name in state["damaged"]:
+        print(f"  damaged: {name} (`interp run` sets it aside and makes it again)")
+    if state["unsealed"]:
+        print(f"  unsealed: {len(state['unsealed'])} files of an older version (the next `interp run` seals them)")
