@@ -20,6 +20,7 @@ _HOME = {
     "CheckpointRef": "interp.types",
     "family": "interp.families",
     "load": "interp.families",
+    "stream": "interp.families.streaming",
     "wrap": "interp.models",
     "Model": "interp.models",
     "Texts": "interp.types",

@@ -47,7 +47,7 @@ CALLS = {
     "wrap": lambda m, p, _: interp.wrap(m.module)(p.clean),
 }
 NO_MODEL = {
-    "InputError", "Prompts", "Task", "Batch", "Address", "CheckpointRef", "family", "load", "task", "tokenized", "Circuit",
+    "InputError", "Prompts", "Task", "Batch", "Address", "CheckpointRef", "family", "load", "stream", "task", "tokenized", "Circuit",
     "find_jumps", "rank_leads", "read_table", "rolling", "open_stored", "Intervention", "harness_model", "evaluate_task",
     "fit_task", "Texts", "TextForm", "Example", "Protocol", "Structure",
 }  # fmt: skip

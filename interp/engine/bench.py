@@ -53,7 +53,7 @@ class Bench:
     def model_at(self, ref: CheckpointRef) -> Model:
         """A model that holds the weights of `ref`. The first swap of each family and architecture is proved by logits."""
         from interp.families import load
-        from interp.families.streaming import prove_swap
+        from interp.families.streaming import follow
 
         kept = ref.family, ref.size
         model = self.models.get(kept)
@@ -62,8 +62,7 @@ class Bench:
             self.ahead.settle()
             model = self.models[kept] = load(ref, device=self.experiment.device, dtype=self.experiment.dtype)
         elif model.ref != ref:
-            model.swap(self.ahead.weights(ref), ref=ref)
-            prove_swap(model, ref)
+            follow(model, ref, self.ahead.weights(ref))
         self.ahead.start()
         return model
 

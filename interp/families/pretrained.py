@@ -90,21 +90,24 @@ def load_pretrained(folder: Path) -> PreTrainedModel:
     """
     from transformers import logging
 
+    from interp.models.building import LOADING
+
     config = understood(_read_config(folder), where=str(folder / "config.json"))
     kind = _architecture(config["architecture"], where=str(folder))
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        module, found = kind.from_pretrained(
-            folder, dtype="auto", local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"{folder} cannot be loaded: {str(error).splitlines()[0]}") from error
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
+    with LOADING:
+        level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            module, found = kind.from_pretrained(
+                folder, dtype="auto", local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"{folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        finally:
+            logging.set_verbosity(level)
+            if bar:
+                logging.enable_progress_bar()
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if found[what]:
             shown = ", ".join(str(name) for name in sorted(found[what], key=str)[:3])

@@ -4,7 +4,7 @@ read."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from interp.errors import InputError
 from interp.families.address import format_address
 from interp.families.loading import load
 from interp.families.read import fresh_module, read_config, read_weights
+from interp.models.shadowing import evaluating
+from interp.models.swapping import own_tensors
 from interp.types import CheckpointRef
 
 if TYPE_CHECKING:
@@ -37,11 +39,12 @@ def stream(
     dtype: str | torch.dtype = "float32",
 ) -> Iterator[tuple[CheckpointRef, Model]]:
     """Each checkpoint in turn as (ref, model): always the same model, which holds the weights of `ref` until the next
-    turn.
+    turn; its logits are those of a fresh load at every step.
 
     A new model is built where the configuration changes (another size). The next file is read by a thread while the
-    caller computes. The first swap of an architecture in a family is proved against a model loaded afresh
-    (`prove_swap`).
+    caller computes. Weights are swapped in place; the first of each kind of file in a family (its names, shapes and dtypes)
+    is proved against a model loaded afresh (`prove_swap`). A file that cannot be swapped in (its unembedding its own where the
+    last one's was tied, say) is loaded afresh, in the same handle.
 
     Args:
         model: a model of the same architecture to reuse; a new one on `device` in `dtype` otherwise.
@@ -49,6 +52,7 @@ def stream(
     Raises:
         InputError: a checkpoint that cannot be read (when its turn comes), or weights that do not fit.
     """
+    given = model is not None
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="interp-read") as reader:
         ahead = None
         for ref in [*refs, None]:
@@ -59,32 +63,46 @@ def stream(
                 if model is None or (model.ref is not None and dict(model.config) != config):
                     model = load(present, device=device, dtype=dtype)
                 else:
-                    model.swap(weights, ref=present)
-                    prove_swap(model, present)
+                    follow(model, present, weights, given=given)
                 del weights, future
                 yield present, model
             ahead = after
 
 
-def prove_swap(model: Model, ref: CheckpointRef) -> None:
+def follow(model: Model, ref: CheckpointRef, weights: Mapping[str, Tensor], *, given: bool = False) -> None:
+    """The handle with the weights of `ref`: swapped in, or, where that cannot be and the module is not somebody's own
+    (`given`), in a module loaded afresh."""
+    try:
+        model.swap(weights, ref=ref)
+    except InputError:
+        if given:
+            raise
+        fresh = load(ref, device=model.device, dtype=model.dtype)
+        model.module, model.sites, model.ref = fresh.module, fresh.sites, ref
+        return
+    prove_swap(model, ref, weights)
+
+
+def prove_swap(model: Model, ref: CheckpointRef, weights: Mapping[str, Tensor] | None = None) -> None:
     """Compares the logits of `model`, into which `ref` was swapped, with those of a model loaded afresh.
 
-    Once per family, architecture and dtype in this process: a later call returns at once.
+    Once per family, architecture, dtype and kind of file (the names, shapes and dtypes of its `weights`) in this process: a
+    later call returns at once.
 
     Raises:
         InputError: the logits differ by more than TOLERANCE; a swap of this architecture cannot be trusted.
     """
     described = json.dumps(dict(model.config), sort_keys=True, default=str)
-    key = ref.family, sha256(f"{described}{model.dtype}".encode()).hexdigest()
+    kind = sorted((name, tuple(value.shape), str(value.dtype)) for name, value in (weights or {}).items())
+    tied = own_tensors(model)[1]  # an own unembedding in one file unties the module that the next file goes into
+    key = ref.family, sha256(f"{described}{model.dtype}{kind}{tied}".encode()).hexdigest()
     if key in _PROVED:
         return
     fresh = fresh_module(ref).to(device=model.device, dtype=model.dtype).eval()
     tokens = torch.arange(min(8, model.n_ctx)).remainder(model.d_vocab)[None]
-    training = model.module.training
-    with torch.no_grad():
-        found = model_logits(model.module.eval(), tokens.to(model.device))
+    with torch.no_grad(), evaluating(model.module):
+        found = model_logits(model.module, tokens.to(model.device))
         wanted = model_logits(fresh, tokens.to(model.device))
-    model.module.train(training)
     difference = ((found - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30)).item()
     if bool(torch.isfinite(wanted).all()) and not difference <= TOLERANCE:
         raise InputError(

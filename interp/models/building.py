@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +15,10 @@ from interp.models.sites import find_sites
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+LOADING = threading.RLock()
+"""Held while transformers makes or loads a module: it sets defaults of the whole process meanwhile (dtype, initialisation)."""
 
 
 def build(config: Mapping[str, Any], seed: int | None = None) -> nn.Module:
@@ -32,7 +37,7 @@ def build(config: Mapping[str, Any], seed: int | None = None) -> nn.Module:
         raise InputError(
             f"config.json names no architecture that can be built: {architecture!r}{nearest(architecture, [native.ARCHITECTURE])}"
         )
-    with torch.random.fork_rng(devices=[]):
+    with LOADING, torch.random.fork_rng(devices=[]):
         if seed is not None:
             torch.manual_seed(seed)
         return kind(_hf_config(kind, config)).eval()
@@ -50,6 +55,7 @@ def wrap(module: nn.Module, tokenizer: Any = None, *, config: Mapping[str, Any] 
     Raises:
         InputError: a module of another kind; a config of another architecture, or that asks for what the module does not do.
     """
+    module = _unwrapped(module)
     own = _describe(module)
     described = own if config is None else dict(config)
     sites = find_sites(own)
@@ -58,6 +64,13 @@ def wrap(module: nn.Module, tokenizer: Any = None, *, config: Mapping[str, Any] 
             f"this config ({described.get('architecture')}) is not that of the {own['architecture']} given"
         )
     return Model(module=module, config=described, tokenizer=tokenizer, sites=sites)
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """What torch.compile or data parallelism put an envelope around: the same parameters, run plainly."""
+    while type(module).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel"):
+        module = cast(Any, module)._orig_mod if hasattr(module, "_orig_mod") else cast(Any, module).module
+    return module
 
 
 def opaque(module: nn.Module, d_vocab: int) -> Model:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interp.errors import InputError, nearest
+from interp.errors import InputError
 from interp.models import native
 from interp.models.state import state_of
+from interp.models.swapping import copy_into
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -161,45 +162,8 @@ class Model:
             InputError: a name, shape or kind of number that the module does not have, a tensor that is missing, two values for
                 a tensor that the module has once; nothing is copied then.
         """
-        own, shared = self._own_tensors()
-        targets, sources = [], []
-        for name, value in state_dict.items():
-            target = own.get(name)
-            if target is None:
-                raise InputError(f"these weights have {name!r}, which the model has not{nearest(name, own)}")
-            if target.shape != value.shape or target.is_floating_point() != value.is_floating_point() or target.is_meta:
-                raise _misfit(name, target, value)
-            targets.append(target.detach())
-            sources.append(value)
-        for names in shared:
-            first, *others = [name for name in names if name in state_dict] or [""]
-            for other in others:
-                if not torch.equal(state_dict[first], state_dict[other]):
-                    raise InputError(
-                        f"these weights have two values for {first} and {other}, which the model ties to one"
-                    )
-        if len(sources) < len(own):
-            covered = {tensor.data_ptr() for tensor in targets}
-            missing = [name for name in own if name not in state_dict and own[name].data_ptr() not in covered]
-            if missing:
-                raise InputError(f"these weights lack {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}")
-        torch._foreach_copy_(targets, sources)
+        copy_into(self, state_dict)
         self._bridge, self.ref = None, ref
-
-    def _own_tensors(self) -> tuple[dict[str, Tensor], list[list[str]]]:
-        """Every tensor of the state dict by name, and the names that share one. Kept while it is all parameters: these stay the
-        same objects when the module is moved or cast; buffers do not."""
-        kept = state_of(self).proofs.get("tensors")
-        if kept is not None:
-            return kept
-        own = dict(self.module.state_dict(keep_vars=True))
-        by_memory: dict[int, list[str]] = {}
-        for name, tensor in own.items():
-            by_memory.setdefault(tensor.data_ptr() if tensor.numel() else -len(by_memory) - 1, []).append(name)
-        found = own, [names for names in by_memory.values() if len(names) > 1]
-        if all(isinstance(tensor, torch.nn.Parameter) for tensor in own.values()):
-            state_of(self).proofs["tensors"] = found
-        return found
 
     @property
     def bridge(self) -> TransformerBridge:
@@ -310,16 +274,6 @@ class Model:
             check_inside(self, names[0])
             raise InputError(f"the configuration of {self.config['architecture']} has none of {', '.join(names)}")
         return int(default())
-
-
-def _misfit(name: str, target: Tensor, value: Tensor) -> InputError:
-    if target.is_meta:
-        return InputError(
-            f"{name} is on the meta device in the model (off-loaded, or never loaded): nothing can be copied there"
-        )
-    if target.shape != value.shape:
-        return InputError(f"{name} is {tuple(target.shape)} in the model and {tuple(value.shape)} in these weights")
-    return InputError(f"{name} is {target.dtype} in the model and {value.dtype} in these weights")
 
 
 def check_inside(model: Model, what: str) -> None:
