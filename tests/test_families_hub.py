@@ -355,3 +355,19 @@ def test_another_configuration_behind_the_same_name_is_refused(server: Hub, tmp_
     published["config.json"] = published["config.json"].replace(b'"gelu"', b'"relu"')
     with pytest.raises(interp.InputError, match="the configuration or tokenizer behind"):
         hub.fetch(ref)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_what_changes_in_the_cache_is_named(name: str, server: Hub) -> None:
+    ref = resolve("pythia:14m/base/seed0@step1")
+    folder = hub.fetch(ref)
+    assert verify([ref]) == []
+    before = hub.pinned([ref])[0]
+    assert before.manifest["beside"] == hub.pinned([ref])[0].manifest["beside"]
+    path = (folder / name).resolve()
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"gelu"', b'"relu"') if name == "config.json" else content[:-1] + b"x")
+    assert "is not what was fetched" in verify([ref])[0] or "are not what was fetched" in verify([ref])[0]
+    if name == "config.json":
+        with pytest.raises(interp.InputError, match="is not what was fetched"):
+            hub.pinned([ref])

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from interp.errors import InputError
+from interp.errors import Damaged, InputError
 from interp.families import ledger
 from interp.families.address import format_address
 from interp.families.asking import Listed, Unreachable, download, listed_files, listed_revisions
@@ -75,16 +75,38 @@ def pinned(refs: Sequence[CheckpointRef]) -> list[CheckpointRef]:
     found, reachable = [], True
     for ref in refs:
         if ref.manifest.get("source", {}).get("kind") == "hub":
-            name = place(ref.manifest["source"])
-            if name not in known or name not in beside:
+            name, folder = place(ref.manifest["source"]), cached_folder(ref)
+            ours = folder is None or folder.is_relative_to(hub_cache())
+            if name not in known or (ours and name not in beside):
                 try:
-                    known[name], beside[name] = _digests(ref, ask=reachable)
+                    known[name], seen = _digests(ref, ask=reachable)
                 except Unreachable:
-                    known[name], beside[name], reachable = None, None, False
+                    known[name], seen, reachable = None, None, False
+                beside[name] = seen if ours else beside.get(name)  # elsewhere only some of the files may be there
                 ledger.record(name, known[name], beside[name], cache=hub_cache())
-            ref = replace(ref, sha256=known[name], manifest={**ref.manifest, "beside": beside[name]})
+            if ours and folder is not None and (problem := damage(ref, weights=False)):
+                raise Damaged(f"{format_address(ref)}: {problem}")
+            beside_ = beside.get(name) if folder is None or ours else folder_digest(folder)
+            ref = replace(ref, sha256=known[name], manifest={**ref.manifest, "beside": beside_})
         found.append(ref)
     return found
+
+
+def damage(ref: CheckpointRef, *, weights: bool = True) -> str | None:
+    """What differs in this library's cache from what was fetched, None where nothing does or nothing is there."""
+    name, folder = place(ref.manifest["source"]), cached_folder(ref)
+    if folder is None or not folder.is_relative_to(hub_cache()):
+        return None
+    if ledger.digests(hub_cache(), of="beside").get(name) not in (None, folder_digest(folder)):
+        return (
+            f"the configuration or tokenizer in {folder} is not what was fetched; remove that folder to fetch it again"
+        )
+    if weights:
+        names = weight_files([path.name for path in folder.iterdir()], {**ref.manifest["source"], "subfolder": ""})
+        found = ledger.joined([digest(folder / file) for file in names])
+        if ledger.digests(hub_cache()).get(name) not in (None, found):
+            return f"the weights in {folder} are not what was fetched; remove that folder to fetch them again"
+    return None
 
 
 def _digests(ref: CheckpointRef, *, ask: bool) -> tuple[str | None, str | None]:

@@ -209,6 +209,11 @@ def _check_foreign(ref: CheckpointRef, folder: Path) -> tuple[str | None, str | 
     for file in files:
         if file.suffix == ".safetensors" and not is_whole(file):
             return None, f"{file.name} is truncated or damaged"
+    if source_kind(ref) == "hub":
+        from interp.families.hub import damage as damage_of_fetched
+
+        if problem := damage_of_fetched(ref):
+            return None, problem
     return "".join(digest(file) for file in files), None
 
 
