@@ -65,9 +65,9 @@ def series_gains(
 
 
 N_PLANTED = 20
-PLANTED_LEAD, PLANTED_JITTER, PLANTED_NOISE = (0.4, 0.55), 0.1, 0.3
+PLANTED_LEAD, PLANTED_JITTER, PLANTED_NOISE = (0.4, 0.55), 0.1, (0.3, 0.9)
 """A planted leader rises by one unit between .4 and .55 of the way to the event (one share a series, a tenth of a decade
-of jitter a run), under white noise of .3: a plain leader, neither perfect nor faint. A choice."""
+of jitter a run), under white noise of .3 to .9: from plain to faint. A choice."""
 
 
 def plant(panel: Panel, rng: np.random.Generator, n: int = N_PLANTED) -> Panel:
@@ -78,7 +78,7 @@ def plant(panel: Panel, rng: np.random.Generator, n: int = N_PLANTED) -> Panel:
     made = np.empty((n, n_runs, n_grid, panel.values.shape[-1]), np.float32)
     for block in made:
         move = T * rng.uniform(*PLANTED_LEAD) * 10 ** (PLANTED_JITTER * rng.standard_normal(n_runs))
-        noise = PLANTED_NOISE * rng.standard_normal((n_runs, n_grid))
+        noise = rng.uniform(*PLANTED_NOISE) * rng.standard_normal((n_runs, n_grid))
         block[:] = features(panel.step, (panel.step >= move[:, None]) + noise)
     keep = panel.of("baseline")
     return replace(

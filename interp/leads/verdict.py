@@ -26,11 +26,13 @@ EASIER = "easier items of the target"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Power:
     """What these runs can tell. margin: bits a row that a gain must be worth. missed: share of planted leaders whose
-    gain's interval lies below it. n_runs: how many runs miss at most MISSED of them (these, or more of their kind)."""
+    gain's interval lies below it. n_runs: how many runs like these miss at most MISSED of them, or, where `beyond`, how
+    many do not yet; None without any event."""
 
     margin: float
     missed: float
     n_runs: int | None
+    beyond: bool = False
 
 
 def power_of(panel: Panel, foresight: float, spec: Spec) -> Power:
@@ -44,7 +46,8 @@ def power_of(panel: Panel, foresight: float, spec: Spec) -> Power:
         if missed <= MISSED:
             return Power(margin=margin, missed=first, n_runs=int(np.ceil(n * factor)))
         factor *= 1.5
-    return Power(margin=margin, missed=first, n_runs=int(np.ceil(n * factor)) if panel.event.any() else None)
+    tried = int(n * factor / 1.5) if panel.event.any() else None
+    return Power(margin=margin, missed=first, n_runs=tried, beyond=tried is not None)
 
 
 def verdict(
@@ -72,7 +75,7 @@ def verdict(
     needed = _needed(panel, gains, k, power, spec)
     reason = few or "; ".join(_missing(row, alarm, above, power))
     if needed is not None:
-        reason += f"; about {needed} runs like these would decide"
+        reason += f"; {'more than' if power.beyond else 'about'} {needed} runs like these would decide"
     return _said(None, reason, needed)
 
 

@@ -40,7 +40,7 @@ class Prevalence:
     """The outcome of `prevalence`. The lists hold one plain mapping a row; NaN is "not defined here".
 
     shares: measure, group, kind (abrupt, gradual, artefact, none, and `jump` for the first three together), share with
-        low and high (95 %), observed (the plain share of all curves that were found to be it), n (curves).
+        low and high (95 %) of the curves that can be told, n of them; observed: the plain share that was found.
     undetermined: measure, group, share, low, high, n of the curves that the grid cannot tell.
     power: measure, kind, detected (share of planted changes found as one of any kind), as_kind (found as theirs), missed,
         undetermined, n.
@@ -76,7 +76,7 @@ def prevalence(
 
     A curve's fate is its event (`interp.table.events`). What was found is corrected for what the grid could have seen:
     `n_planted` changes of each kind are planted on the curves' own grids and noise, and the shares are those under
-    which the findings, the undetermined ones among them, are most likely. Intervals are bootstrapped over crossed
+    which what was found is most likely; what cannot be told is apart. Intervals are bootstrapped over crossed
     clusters: tasks, families, seeds.
 
     by: any column of the table that a curve has one value of, or a moderator that names tell: `size`, `suite` (a task's
@@ -145,7 +145,8 @@ def _share_rows(measure: str, group: str, made: Shares) -> list[dict[str, Any]]:
 def _apart(measure: str, group: str, part: pd.DataFrame, draws: int, rng: np.random.Generator) -> dict[str, Any]:
     """The share of curves that the grid cannot tell, with its interval over the same clusters."""
     two = part.assign(found=np.where(part["found"] == "undetermined", "undetermined", "told"))
-    made = shares(two, ("undetermined", "told"), 1e6 * np.eye(2), draws=draws, rng=rng)
+    exact = 1e6 * np.eye(2, 3)
+    made = shares(two, ("undetermined", "told", ""), exact, draws=draws, rng=rng)
     return {"measure": measure, "group": group, "share": float(made.share[0]), "low": float(made.low[0]),
             "high": float(made.high[0]), "n": made.n}  # fmt: skip
 

@@ -10,11 +10,14 @@ from jaxtyping import Float
 
 CLUSTERS = ("task", "family", "seed")
 Z = 1.959964
+LEAST_TOLD = 0.2
+"""A kind of which plants are told more seldom counts no more than five times: fewer of 40 plants say little (a choice)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shares:
-    """Per true kind: the corrected share and its interval; observed: the plain share of each found kind; n: curves."""
+    """Of the curves that can be told, n: the corrected share of each true kind with its interval, and observed: the plain
+    share of each found kind."""
 
     share: Float[np.ndarray, "true"]
     low: Float[np.ndarray, "true"]
@@ -24,17 +27,24 @@ class Shares:
 
 
 def unconfused(
-    count: Float[np.ndarray, "*draw found"], confusion: Float[np.ndarray, "*draw true found"], rounds: int = 300
+    count: Float[np.ndarray, "*draw told"], confusion: Float[np.ndarray, "*draw true found"], rounds: int = 300
 ) -> Float[np.ndarray, "*draw true"]:
-    """The shares of the true kinds under which the counts are most likely, by expectation-maximisation."""
+    """The shares of the true kinds under which the counts are most likely, by expectation-maximisation.
+
+    count: curves found to be each kind, those that cannot be told left out; they are the last column of the confusion.
+    Each kind then counts as much more as it is more seldom told: what cannot be told adds to nothing by itself.
+    """
     p = confusion / np.maximum(confusion.sum(axis=-1, keepdims=True), 1e-12)
+    told = p[..., :-1].sum(axis=-1)
+    p = p[..., :-1] / np.maximum(told[..., None], 1e-12)
     share = np.full((*count.shape[:-1], p.shape[-2]), 1 / p.shape[-2])
     for _ in range(rounds):
         joint = share[..., :, None] * p
         owner = joint / np.maximum(joint.sum(axis=-2, keepdims=True), 1e-300)
         share = (owner * count[..., None, :]).sum(axis=-1)
         share = share / np.maximum(share.sum(axis=-1, keepdims=True), 1e-300)
-    return share
+    share = share / np.maximum(told, LEAST_TOLD)
+    return share / np.maximum(share.sum(axis=-1, keepdims=True), 1e-300)
 
 
 def cluster_weights(curves: pd.DataFrame, draws: int, rng: np.random.Generator) -> Float[np.ndarray, "draw curve"]:
@@ -65,28 +75,31 @@ def shares(
     draws: int,
     rng: np.random.Generator,
 ) -> Shares:
-    """Corrected shares of a group of curves.
+    """Corrected shares of a group of curves; found: the kinds, that of curves which cannot be told the last.
 
     The interval is that of the percentiles over cluster draws, in each of which the confusion is drawn anew too, and no
     narrower than Wilson's for as many independent curves as the largest cluster factor has levels: a share of 0 or 1
     has no spread of its own.
     """
-    code = pd.Categorical(curves["found"], categories=list(found)).codes
-    member = np.eye(len(found))[code]
+    told = curves[curves["found"] != found[-1]]
+    if told.empty:
+        nothing = np.full(len(confusion), np.nan)
+        return Shares(share=nothing, low=nothing, high=nothing, observed=np.full(len(found) - 1, np.nan), n=0)
+    member = np.eye(len(found) - 1)[pd.Categorical(told["found"], categories=list(found[:-1])).codes]
     count = member.sum(axis=0)
     share = unconfused(count, confusion)
-    drawn = cluster_weights(curves, draws, rng) @ member
+    drawn = cluster_weights(told, draws, rng) @ member
     drawn = drawn[drawn.sum(axis=1) > 0]
     errors = rng.gamma(confusion + 1e-3, size=(len(drawn), *confusion.shape))  # a Dirichlet draw, not yet divided
     low, high = np.quantile(unconfused(drawn, errors), [0.025, 0.975], axis=0)
-    n = max(int(codes.max()) + 1 for codes in _factors(curves))
+    n = max(int(codes.max()) + 1 for codes in _factors(told))
     wilson = _wilson(share, n)
     return Shares(
         share=share,
         low=np.clip(np.minimum(low, wilson[0]), 0, share),
         high=np.clip(np.maximum(high, wilson[1]), share, 1),
         observed=count / count.sum(),
-        n=len(curves),
+        n=len(told),
     )
 
 
