@@ -72,3 +72,12 @@ def reordered(prompts: Prompts, order: torch.Tensor) -> Prompts:
     """The same prompts in another order."""
     own = {name: getattr(prompts, name) for name in ("clean", "corrupt", "answer", "wrong", "position", "mask")}
     return Prompts(**{name: value[order] if isinstance(value, torch.Tensor) else value for name, value in own.items()})
+
+
+def copying_at_a_mask(model: Model) -> Observation:
+    """A model that fills in masked tokens, on sequences said twice, with one token of the second time masked (token 2)."""
+    tokens = torch.randint(3, model.d_vocab, (6, 3), generator=torch.Generator().manual_seed(0))
+    others = (tokens - 3 + 5) % (model.d_vocab - 3) + 3
+    clean, corrupt = (torch.cat([said, said], dim=1).index_fill(1, torch.tensor([4]), 2) for said in (tokens, others))
+    prompts = Prompts(clean=clean, corrupt=corrupt, answer=tokens[:, 1], wrong=others[:, 1], position=4)
+    return look(model, shortened(interp.task("copying")), ["head_importance", "masking_curve"], prompts=prompts)

@@ -74,7 +74,9 @@ def _written(model: Model, context: Sequence[int], continuation: Sequence[int]) 
     """As `log_likelihoods`, of what a decoder writes after the encoder has read the context."""
     target = torch.tensor(continuation, dtype=torch.long, device=model.device)
     decoder = torch.cat([model.decoder_tokens(1)[0], target.cpu()])[: max(len(target), 1)]
-    logits = model.reading(decoder[None])(torch.tensor([list(context)]))[0, : len(target)].double().log_softmax(-1)
+    logits = (
+        model.reading(decoder[None])(torch.tensor([list(context)]))[0, : len(target)].detach().double().log_softmax(-1)
+    )
     return float(logits.gather(1, target[:, None]).sum()), bool((logits.argmax(1) == target).all())
 
 
