@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "interp"
 TOWER = (
     ("types", "errors", "seeds", "plugins", "documents", "files"),
+    ("figures",),
     ("table",),
     ("models",),
     ("hooks",),
@@ -30,7 +31,7 @@ TOWER = (
 )
 """From the ground up. Wings of one floor do not know each other."""
 
-NO_TORCH = ("table", "jumps", "prevalence", "leads", "report")
+NO_TORCH = ("figures", "table", "jumps", "prevalence", "leads", "report")
 MODULES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
     for file in PACKAGE.rglob("*.py")

@@ -106,7 +106,7 @@ def attention_figure(
     Raises:
         InputError: more than one prompt; labels that are not as many as tokens; a layer or head that does not exist.
     """
-    from interp.report import style
+    from interp.figures import style
 
     prompt = tokens[None] if tokens.dim() == 1 else tokens
     if len(prompt) != 1:

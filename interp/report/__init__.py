@@ -5,9 +5,9 @@ Everything here is a function of files and tables; nothing imports torch.
 
 from __future__ import annotations
 
+from interp.figures.circuit import circuit_data, draw_circuit, draw_circuits
 from interp.report.aligned import aligned_data, aligned_figure
 from interp.report.behaviour import behaviour_data, behaviour_figure
-from interp.report.circuit import circuit_data, draw_circuit, draw_circuits
 from interp.report.formation import formation_data, trajectory_data
 from interp.report.formation_figures import formation_figure, trajectory_figure
 from interp.report.headline import headline

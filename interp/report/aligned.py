@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from interp.report import style
+from interp.figures import style
 from interp.report.outcomes import as_table, outcomes, target_curves
 
 GRID = np.geomspace(1 / 16, 4, 49)

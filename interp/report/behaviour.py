@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from interp.report import style
+from interp.figures import style
 from interp.report.outcomes import RunStyle, as_table, behaviour, outcomes, run_styles, target_curves
 from interp.report.rows import rows_of
 

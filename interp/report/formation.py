@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from interp.figures.scores import scores
 from interp.report.outcomes import as_table, behaviour, outcomes, target_curves
 from interp.report.rows import rows_of
-from interp.report.scores import scores
 from interp.table.forming import STRICT, Presence, presences, similarity, when_formed
 
 Circuits = Mapping[tuple[str, str], Mapping[float, Any]]

@@ -11,7 +11,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from interp.report import style
+from interp.figures import style
 from interp.report.formation import HINDSIGHT, ROLE, TRANSFER
 from interp.report.outcomes import as_table, run_styles
 from interp.report.rows import rows_of

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from interp.report import style
+from interp.figures import style
 from interp.report.formation import HINDSIGHT, formation_data, trajectory_data
 from interp.report.formation_figures import (
     MAX_RUNS,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from interp.report import style
+from interp.figures import style
 from interp.report.leads import board_dict, row_name
 from interp.report.outcomes import as_table, jump_frame, outcomes, run_styles, target_curves
 

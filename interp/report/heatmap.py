@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from interp import plugins
-from interp.report import style
+from interp.figures import style
 from interp.report.outcomes import as_table, outcomes, run_styles, target_curves
 from interp.report.rows import rows_of
 

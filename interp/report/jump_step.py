@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from interp.report import style
+from interp.figures import style
 from interp.report.outcomes import as_table, outcomes, run_styles, target_curves
 from interp.report.rows import rows_of
 

@@ -17,7 +17,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from interp.report import style
+from interp.figures import style
 from interp.report.outcomes import as_dict
 from interp.report.rows import records_of, rows_of
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from interp.figures import style
 from interp.leads.gain import LEAST_EVENTS
-from interp.report import style, tables
+from interp.report import tables
 from interp.report.leads import board_dict, board_frame, forecast_points, leads_figures
 from interp.report.rows import records_of
 from interp.report.section import Material, Section, caption, figure_html, section

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from interp.figures import style
 from interp.leads.spec import Spec, read_spec
-from interp.report import style
 from interp.report.rows import rows_of
 from interp.table import COLUMNS, read_table
 from interp.table.events import TARGETS, Event, events_of, run_facts

@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from interp.report import style
+from interp.figures import style
 from interp.report.outcomes import as_table, jump_frame
 from interp.report.rows import rows_of
 from interp.report.section import Material, Section, caption, figure_html, section

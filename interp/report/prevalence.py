@@ -9,8 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from interp.errors import InputError
+from interp.figures import style
 from interp.prevalence import Prevalence, prevalence
-from interp.report import style
 from interp.report.rows import records_of, rows_of
 from interp.report.section import Material, Section, caption, figure_html, section
 from interp.report.tables import Column, html_table, numbers, words

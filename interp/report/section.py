@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from interp.report import style
+from interp.figures import style
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

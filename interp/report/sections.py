@@ -10,10 +10,11 @@ from html import escape
 
 import pandas as pd
 
-from interp.report import style, tables
+from interp.figures import style
+from interp.figures.circuit import circuit_data, draw_circuits
+from interp.report import tables
 from interp.report.aligned import MAX_PANELS, aligned_data, aligned_figure
 from interp.report.behaviour import MAX_CURVES, MAX_RUNS, behaviour_data, behaviour_figure
-from interp.report.circuit import circuit_data, draw_circuits
 from interp.report.formation_section import formation_section
 from interp.report.heatmap import heatmap_data, heatmap_figure, heatmap_measure
 from interp.report.jump_step import jump_step_data, jump_step_figure

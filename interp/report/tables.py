@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
+from interp.figures import style
 from interp.leads.gain import LEAST_EVENTS
-from interp.report import style
 from interp.report.leads import LISTS, board_frame, row_name
 from interp.report.outcomes import jump_frame
 from interp.report.rows import records_of

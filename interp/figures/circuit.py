@@ -12,8 +12,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from interp.errors import InputError
-from interp.report import style
-from interp.report.scores import Scores, frames
+from interp.figures import style
+from interp.figures.scores import Scores, frames
 
 MAX_EDGES = 150
 MAX_EDGES_FRAME = 60
@@ -29,7 +29,7 @@ def draw_circuit(
     """A circuit, or a trajectory of circuits with a slider over its steps.
 
     circuit: a circuit (an object with `to_json`, its JSON, a file), `{step: circuit}` or a sequence of (step, circuit);
-        see `interp.report.scores` for the forms. Circuits with node scores only are drawn without edges.
+        see `interp.figures.scores` for the forms. Circuits with node scores only are drawn without edges.
     marks: words for some steps of a trajectory (`{600: "before the jump"}`).
     max_edges: the strongest edges to draw, for each step (150; 60 where there are several steps).
 

@@ -12,6 +12,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from interp.figures.text import is_share as is_share
+from interp.figures.text import number as number
+from interp.figures.text import percent as percent
+from interp.figures.text import pretty as pretty
+from interp.figures.text import short as short
+
 INK, MUTED, RULE, PAPER = "#1f2328", "#636b76", "#e3e6ea", "#ffffff"
 ACCENT, ACCENT_SOFT = "#d55e00", "rgba(213, 94, 0, 0.10)"
 HELPS, HURTS, GREY = "#0b5fa5", "#b2182b", "#8d949e"
@@ -107,51 +113,11 @@ def step_axis(
     return {"type": "log", "tickvals": ticks, "ticktext": labels, "range": bounds, "title": {"text": title}}
 
 
-def short(value: float) -> str:
-    """A count for a tick: 500, 2k, 1.5M."""
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:g}{unit}"
-    return f"{value:g}"
-
-
 def _decades(low: float, high: float) -> list[float]:
     factors = (1, 2, 5) if high / low < 2000 else (1,)
     exponents = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks = [tick for e in exponents for f in factors if low * 0.999 <= (tick := f * 10.0**e) <= high * 1.001]
     return ticks if len(ticks) > 1 else sorted({low, high})
-
-
-def number(value: Any, digits: int = 3) -> str:
-    """A number for a reader: `–` where undefined, thousands separated, `digits` significant digits."""
-    if value is None or value != value:
-        return "–"
-    if isinstance(value, (bool, np.bool_)):
-        return "yes" if value else "no"
-    value = float(value)
-    if abs(value) >= 1000:
-        return f"{value:,.0f}".replace(",", "\u202f")
-    if value == int(value):
-        return str(int(value))
-    return f"{value:.{digits}g}"
-
-
-def percent(value: float | None) -> str:
-    """A fraction as a percentage: `–` where undefined."""
-    if value is None or value != value:
-        return "–"
-    shown = 100 * value
-    return f"{shown:.1f} %" if 0 < abs(shown) < 10 and abs(shown - round(shown)) > 0.05 else f"{shown:.0f} %"
-
-
-def is_share(measure: str) -> bool:
-    """Whether a measure is a share of examples, shown in per cent."""
-    return measure in {"exact", "exact_match", "acc", "acc_norm", "top1"} or measure.endswith("accuracy")
-
-
-def pretty(name: str) -> str:
-    """A measure's name as running text."""
-    return name.replace("_", " ")
 
 
 def dropdown(buttons: list[dict[str, Any]], *, x: float = 0.0, y: float = 1.0, active: int = 0) -> dict[str, Any]:
