@@ -18,7 +18,8 @@ from torch.nn.functional import cross_entropy
 import interp
 from interp.models.native import build
 from interp.training import PlannedRun, planned_runs
-from interp.training.grow import learning_rate, loss, make_optimizer, scored
+from interp.training.fast import loss, scored
+from interp.training.grow import learning_rate, make_optimizer
 from interp.types import Batch
 
 RECIPE: dict[str, Any] = {
@@ -51,7 +52,7 @@ def our_step(run: PlannedRun) -> Callable[[], None]:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run, 100)
         optimizer.zero_grad()
-        loss(module, *batch).backward()
+        loss(module, batch).backward()
         optimizer.step()
 
     return step

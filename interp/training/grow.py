@@ -8,10 +8,8 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from torch import Generator
 from torch.nn import Module
-from torch.nn.functional import cross_entropy
 
 from interp.errors import InputError
 from interp.families.recipe import PlannedRun
@@ -26,7 +24,7 @@ from interp.training.checkpoint import (
     set_aside_damaged,
     write_checkpoint,
 )
-from interp.types import Batch
+from interp.training.fast import Scored, loss, scored
 
 STREAMS = ("init", "split", "data")
 
@@ -67,48 +65,30 @@ def _train(run: PlannedRun, root: Path) -> None:
             root, run, step=step, tokens=tokens, module=module, optimizer=optimizer, data_rng=data_rng, seeds=seeds
         )
 
-    everything = scored(skill.batch(None, rng=data_rng, seed=seeds["split"])) if run.batch is None else None
+    causal = str(run.model.get("attention_dir", "causal")) == "causal"
+
+    def draw(n: int | None) -> Scored:
+        return scored(skill.batch(n, rng=data_rng, seed=seeds["split"]), causal=causal)
+
+    everything = draw(None) if run.batch is None else None
     if not found:
         store()
     stored = set(run.schedule)
     while step < run.steps:
-        batch = everything or scored(skill.batch(run.batch, rng=data_rng, seed=seeds["split"]))
+        batch = everything or draw(run.batch)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run, step)
-        value = loss(module, *batch, dtype=getattr(torch, run.loss_dtype))
+        value = loss(module, batch, dtype=getattr(torch, run.loss_dtype))
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        step, tokens = step + 1, tokens + batch[0].numel()
+        step, tokens = step + 1, tokens + batch.n_tokens
         if step in stored:
             if not torch.isfinite(value):
                 raise InputError(
                     f"{run.name}: the training loss is {value.item()} at step {step}; lower the learning rate"
                 )
             store()
-
-
-def scored(batch: Batch) -> tuple[Int[Tensor, "prompt pos"], Int[Tensor, "scored"], Int[Tensor, "scored"]]:
-    """The tokens, the flat indices prompt·n_pos + pos of the scored positions, and the targets there."""
-    flat = batch.targets.flatten()
-    where = (flat >= 0).nonzero().squeeze(1)
-    return batch.tokens, where, flat[where]
-
-
-def loss(
-    module: Module,
-    tokens: Int[Tensor, "prompt pos"],
-    where: Int[Tensor, "scored"],
-    targets: Int[Tensor, "scored"],
-    *,
-    dtype: torch.dtype = torch.float64,
-) -> Float[Tensor, ""]:
-    """Mean cross-entropy over the scored positions, in nats.
-
-    In float64 by default: a float32 log-softmax rounds losses below 1e-7 to zero, and training shows it as spikes.
-    """
-    logits = module(tokens).flatten(0, 1).index_select(0, where)
-    return cross_entropy(logits.to(dtype), targets)
 
 
 def learning_rate(run: PlannedRun, step: int) -> float:
