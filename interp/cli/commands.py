@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp.cli.printing import print_json, show
+from interp.cli.printing import print_json, progress, show
 from interp.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def do_jumps(args: argparse.Namespace) -> int:
     """interp jumps TABLE"""
     from interp.jumps import find_jumps, format_jumps, jumps_json
 
-    options = {"measures": args.measure, "over": args.over}
+    options = {"measures": args.measure, "over": args.over, "detector": args.detector, "workers": args.workers}
+    options["progress"] = progress("curves")
     if args.min_magnitude is not None:
         options["min_magnitude"] = args.min_magnitude
     jumps = find_jumps(args.table, **options)

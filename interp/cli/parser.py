@@ -149,6 +149,10 @@ def _parser() -> tuple[_Parser, list[str]]:
     jumps.add_argument("table", help="run directory, CSV, Parquet or a folder of evaluation logs")
     jumps.add_argument("--measure", action="append", help="only this measure (may be repeated)")
     jumps.add_argument("--over", choices=["step", "size"], default="step", help="what grows along the curve")
+    jumps.add_argument(
+        "--detector", default="sigmoid_fit", help="a file of interp/jumps/detectors/, or package.module:function"
+    )
+    jumps.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     jumps.add_argument("--min-magnitude", type=float, help="smallest change that counts, as a share of the range")
 
     prevalence = sub.add_parser("prevalence", help="how often curves jump, for which tasks, and what goes with it")

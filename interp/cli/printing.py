@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 
@@ -19,3 +22,18 @@ def show(found: Any, as_json: bool) -> None:
 
 def print_json(found: Any) -> None:
     print(json.dumps(found, indent=1, default=str))
+
+
+def progress(what: str, wait: float = 2.0) -> Callable[[int, int], None]:
+    """A line on stderr that says how far a long look is, once it has taken `wait` seconds."""
+    start = last = time.monotonic()
+
+    def told(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - start > wait and (now - last > wait / 2 or done == total):
+            last = now
+            end = "\n" if done == total or not sys.stderr.isatty() else ""
+            print(f"\r{done} of {total} {what}", end=end, file=sys.stderr, flush=True)
+
+    return told

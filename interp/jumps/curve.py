@@ -28,6 +28,7 @@ class Curve:
     y: the values on the scale that is judged ("ln" for perplexities, where all are positive, else "linear").
     sigma: standard error of each value from `stderr` or a binomial with `n`, on the same scale; 0 where
         nothing is known.
+    n: examples behind each value, NaN where unknown.
     span: the range of the measure on that scale; magnitudes are compared with it.
     """
 
@@ -35,6 +36,7 @@ class Curve:
     x: Float[ndarray, "point"]
     y: Float[ndarray, "point"]
     sigma: Float[ndarray, "point"]
+    n: Float[ndarray, "point"]
     span: float
     scale: str = "linear"
 
@@ -66,18 +68,20 @@ def make_curve(
     order = order[np.isfinite(value[order])]
     if len(order):
         order = order[np.append(np.diff(log_axis(at[order])) > 0, True)]
-    at, value, error = at[order], value[order], error[order]
+    counts = np.broadcast_to(np.asarray(np.nan if n is None else n, float), at.shape)
+    at, value, error, counts = at[order], value[order], error[order], counts[order]
     scale = scale_of(measure, value)
     y = np.log(value) if scale == "ln" else value
     sigma = error / value if scale == "ln" else error
     covered = float(np.ptp(y)) if len(y) else 0.0
     known = default_range(measure, value) if span is None else span
-    return Curve(steps=at, x=log_axis(at), y=y, sigma=sigma, span=covered if known is None else known, scale=scale)
+    x, known = log_axis(at), covered if known is None else known
+    return Curve(steps=at, x=x, y=y, sigma=sigma, n=counts, span=known, scale=scale)
 
 
 def select(curve: Curve, kept: Int[ndarray, "kept"]) -> Curve:
     """The curve at some of its points; the range stays."""
-    parts = {name: getattr(curve, name)[kept] for name in ("steps", "x", "y", "sigma")}
+    parts = {name: getattr(curve, name)[kept] for name in ("steps", "x", "y", "sigma", "n")}
     return replace(curve, **parts)
 
 

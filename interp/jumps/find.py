@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from interp.errors import InputError, unknown
-from interp.jumps.about.artefact import COMPANIONS, Judge, companion_names, judge_artefact
+from interp.jumps.about.artefact import COMPANIONS, PER_TOKEN, Pair, companion_names, judge_artefact, same_examples
 from interp.jumps.about.seeds import over_seeds
 from interp.jumps.about.sizes import size_table
 from interp.jumps.curve import Curve, default_range, make_curve
@@ -24,6 +26,19 @@ from interp.table.events import LEAST_RISE
 
 Spans = Mapping[tuple[str, str], float]
 Pairs = Mapping[str, Sequence[str]]
+Key = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Group:
+    """The curves of one task, measure, component and position over runs, which are judged together: their keys, facts,
+    and companions by name (those of the run's component and position, or of the run as a whole)."""
+
+    keys: tuple[Key, ...]
+    curves: tuple[Curve, ...]
+    facts: tuple[Mapping[str, str], ...]
+    companions: tuple[Mapping[str, Curve], ...]
+    per_token: tuple[bool, ...]
 
 
 def find_jumps(
@@ -39,6 +54,8 @@ def find_jumps(
     ranges: Mapping[str, float] | None = None,
     detector: str = "sigmoid_fit",
     models: bool = True,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Jump]:
     """The jumps of every behaviour curve of a table, ordered by curve: one record a jump, one for a curve without.
 
@@ -52,40 +69,40 @@ def find_jumps(
         sizes, whose models were trained apart.
     over: "step", or "size": final values against `n_params` (at `step`, or at the last step that all sizes share).
     companions: continuous measures for each discontinuous one, in order of preference, beside the built-in ones.
-    detector: a file of `interp/jumps/detectors/`, or `package.module:function`, called as detector(curve, limits) -> Verdict.
-    models: whether to name the best form of each curve, which costs more than the verdict.
+    detector: a file of `interp/jumps/detectors/`, or `package.module:function`, called as detector(curve, limits) ->
+        Verdict.
+    models: whether to name the best form of each curve, which costs as much as the verdict.
+    workers: processes (a script that asks for several needs the `if __name__ == "__main__":` of multiprocessing).
+    progress: called as progress(curves done, curves in all) from time to time.
     Where the table gives `setting` or `seed`, runs of one setting are also judged together (run "", see `over_seeds`).
 
     Raises:
-        InputError: not a table of the contract, no such measure, or no behaviour in it.
+        InputError: not a table of the contract, no such measure or detector, or no behaviour in it.
     """
-    limits = Limits(
-        min_magnitude=min_magnitude,
-        max_width=max_width,
-        level=level,
-        confirm=over == "step",
-        dependent=over == "step",
-    )
+    by_step = over == "step"
+    limits = Limits(min_magnitude=min_magnitude, max_width=max_width, level=level, confirm=by_step, dependent=by_step)
     _check(limits, over)
+    load("jumps.detectors", detector)
     full = read_table(table)
-    together = over == "step" and bool({"setting", "seed"} & set(full.attrs["given"]))
-    full = full if over == "step" else size_table(full, step)
-    chosen = _choose(full, measures)
-    pairs: Pairs = {**COMPANIONS, **(companions or {})}
-    beside = _companion_rows(full, chosen, pairs)
-    spans = _spans(pd.concat([chosen, beside]), ranges or {})
-    judge: Judge = load("jumps.detectors", detector)
-    entries = [_entry(key, rows, spans, over, limits, judge) for key, rows in _groups(chosen)]
-    lookup = {key: _curve(rows, key, spans) for key, rows in _groups(beside)}
+    together = by_step and bool({"setting", "seed"} & set(full.attrs["given"]))
+    full = full if by_step else size_table(full, step)
+    groups = _grouped(full, measures, {**COMPANIONS, **(companions or {})}, ranges or {}, over)
+    entries: list[Entry] = []
+    jumps: dict[Key, list[Jump]] = {}
+    total = sum(len(group.keys) for group in groups)
+    for made, found in _each(groups, limits, detector, models, workers):
+        entries += made
+        jumps.update(found)
+        if progress:
+            progress(len(entries), total)
+    entries.sort(key=lambda entry: entry.key)
     rates = _discovery_rates([entry.verdict.p_value for entry in entries])
-    jumps = {
-        entry.key: [replace(jump, q_value=rate) for jump in _records(entry, lookup, pairs, limits, judge, models)]
-        for entry, rate in zip(entries, rates, strict=True)
-    }
-    found = [jump for key in sorted(jumps) for jump in jumps[key]]
-    if over == "size":
-        return [replace(jump, run="", setting=jump.run) for jump in found]
-    return found + (over_seeds(entries, jumps, limits, judge) if together else [])
+    for entry, rate in zip(entries, rates, strict=True):
+        jumps[entry.key] = [replace(jump, q_value=rate) for jump in jumps[entry.key]]
+    listed = [jump for key in sorted(jumps) for jump in jumps[key]]
+    if not by_step:
+        return [replace(jump, run="", setting=jump.run) for jump in listed]
+    return listed + (over_seeds(entries, jumps, limits, load("jumps.detectors", detector)) if together else [])
 
 
 def onset(
@@ -113,26 +130,93 @@ def onset(
     return (events or plain or [as_none(found[0])])[0]
 
 
-def _entry(key: tuple[str, ...], rows: pd.DataFrame, spans: Spans, over: str, limits: Limits, judge: Judge) -> Entry:
-    curve, first = _curve(rows, key, spans), rows.iloc[0]
-    facts = {"setting": str(first["setting"]), "size": str(first["size"]), "over": over}
-    return Entry(key=key, curve=curve, facts=facts, verdict=judge(curve, limits))
+def _grouped(
+    full: pd.DataFrame, measures: Sequence[str] | None, pairs: Pairs, ranges: Mapping[str, float], over: str
+) -> list[Group]:
+    """The chosen curves with their companions, by task, measure, component and position."""
+    chosen = _choose(full, measures)
+    names = {name for measure in set(chosen["measure"]) for name in companion_names(measure, pairs)}
+    beside = full[full["measure"].isin({*names, PER_TOKEN})]
+    spans = _spans(pd.concat([chosen, beside]), ranges)
+    lookup = {key: _curve(rows, key, spans) for key, rows in _by_curve(beside)}
+    members: dict[Key, list[tuple[Key, pd.DataFrame]]] = {}
+    for key, rows in _by_curve(chosen):
+        members.setdefault(key[1:], []).append((key, rows))
+    groups = []
+    for _, parts in sorted(members.items()):
+        curves = tuple(_curve(rows, key, spans) for key, rows in parts)
+        found = [_beside(key, curve, lookup, pairs) for (key, _), curve in zip(parts, curves, strict=True)]
+        groups.append(
+            Group(
+                keys=tuple(key for key, _ in parts),
+                curves=curves,
+                facts=tuple(
+                    {"setting": str(rows["setting"].iloc[0]), "size": str(rows["size"].iloc[0]), "over": over}
+                    for _, rows in parts
+                ),
+                companions=tuple({name: c for name, c in each.items() if name != PER_TOKEN} for each in found),
+                per_token=tuple(PER_TOKEN in each for each in found),
+            )
+        )
+    return groups
 
 
-def _records(
-    entry: Entry, lookup: Mapping[tuple[str, ...], Curve], pairs: Pairs, limits: Limits, judge: Judge, models: bool
-) -> list[Jump]:
-    """The records of a curve, each change compared with the companions that stand beside it (or beside the run
-    as a whole)."""
-    run, task, measure, component, position = entry.key
-    companions = {}
-    for name in companion_names(measure, pairs):
-        for key in ((run, task, name, component, position), (run, task, name, "", "")):
-            if key in lookup and name not in companions:
-                companions[name] = lookup[key]
-    facts = {**dict(zip(CURVE, entry.key, strict=True)), **entry.facts}
-    found = describe(entry.curve, entry.verdict, facts, models=models)
-    return [judge_artefact(jump, entry.curve, entry.verdict, companions, limits, judge) for jump in found]
+def _beside(key: Key, curve: Curve, lookup: Mapping[Key, Curve], pairs: Pairs) -> dict[str, Curve]:
+    """The companions of a curve that are shown to be of its examples."""
+    run, task, measure, component, position = key
+    found: dict[str, Curve] = {}
+    for name in (*companion_names(measure, pairs), PER_TOKEN):
+        for at in ((run, task, name, component, position), (run, task, name, "", "")):
+            if name not in found and at in lookup and (name == PER_TOKEN or same_examples(name, curve.n, lookup[at].n)):
+                found[name] = lookup[at]
+    return found
+
+
+def _each(
+    groups: Sequence[Group], limits: Limits, detector: str, models: bool, workers: int
+) -> Iterator[tuple[list[Entry], dict[Key, list[Jump]]]]:
+    """Every group judged, here or in processes, in the order in which they are done."""
+    if workers <= 1 or len(groups) <= 1:
+        yield from (_judge_group(group, limits, detector, models) for group in groups)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting = [pool.submit(_judge_group, group, limits, detector, models) for group in groups]
+        yield from (done.result() for done in as_completed(waiting))
+
+
+def _judge_group(
+    group: Group, limits: Limits, detector: str, models: bool
+) -> tuple[list[Entry], dict[Key, list[Jump]]]:
+    """Entries and records of a group's curves, each change compared with the companions that stand beside it."""
+    judge = load("jumps.detectors", detector)
+    entries, jumps = [], {}
+    for key, curve, facts in zip(group.keys, group.curves, group.facts, strict=True):
+        entries.append(Entry(key=key, curve=curve, facts=facts, verdict=judge(curve, limits)))
+    for place, entry in enumerate(entries):
+        facts = {**dict(zip(CURVE, entry.key, strict=True)), **entry.facts}
+        found = describe(entry.curve, entry.verdict, facts, models=models)
+        others = {name: tuple(_others(group, place, name)) for name in group.companions[place]}
+        jumps[entry.key] = [
+            judge_artefact(
+                jump,
+                entry.curve,
+                entry.verdict,
+                group.companions[place],
+                limits,
+                judge,
+                others=others,
+                known_length=group.per_token[place],
+            )
+            for jump in found
+        ]
+    return entries, jumps
+
+
+def _others(group: Group, place: int, name: str) -> Iterable[Pair]:
+    """The measure and a companion in the other runs."""
+    for other, companions in enumerate(group.companions):
+        if other != place and name in companions:
+            yield group.curves[other], companions[name]
 
 
 def _discovery_rates(p_values: Sequence[float]) -> list[float]:
@@ -167,7 +251,7 @@ def _choose(table: pd.DataFrame, measures: Sequence[str] | None) -> pd.DataFrame
     return table[table["measure"].isin(list(measures))]
 
 
-def _groups(table: pd.DataFrame) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
+def _by_curve(table: pd.DataFrame) -> list[tuple[Key, pd.DataFrame]]:
     return [(tuple(map(str, key)), rows) for key, rows in table.groupby(CURVE, sort=True)]
 
 
@@ -201,8 +285,3 @@ def _curve(rows: pd.DataFrame, key: tuple[str, ...], spans: Spans) -> Curve:
         n=rows["n"].to_numpy(float),
         span=spans[key[1], key[2]],
     )
-
-
-def _companion_rows(table: pd.DataFrame, chosen: pd.DataFrame, pairs: Pairs) -> pd.DataFrame:
-    names = {name for measure in set(chosen["measure"]) for name in companion_names(measure, pairs)}
-    return table[table["measure"].isin(names)]

@@ -92,12 +92,14 @@ def _tail(values: Float[ndarray, "series"], statistic: float) -> float:
 def dependence(lag: float, *, n_points: int, n_terms: int) -> float:
     """The lag-1 coefficient, to one decimal, to expect of errors whose residuals after `n_terms` sigmoids show `lag`.
 
-    The mean coefficient of the null series with residuals like that; a fit eats dependence, so it lies above `lag`.
+    The mean coefficient of the null series with residuals like that, each weighted by what is left of 1, since the
+    coefficients that were simulated crowd there; a fit eats dependence, so it lies above `lag`.
     """
     nearest = min(_SIZES, key=lambda size: abs(np.log(size / n_points)))
     _, lags, _ = _null(nearest, min(n_terms, max_terms(nearest)))
     near = np.argsort(np.abs(lags - lag), axis=None, kind="stable")[: 4 * NEIGHBOURS]
-    return min(round(float(np.repeat(COEFFICIENTS, SERIES)[near].mean()), 1), MOST_DEPENDENCE)
+    coefficients = np.repeat(COEFFICIENTS, SERIES)[near]
+    return min(round(float(np.average(coefficients, weights=1 - coefficients)), 1), MOST_DEPENDENCE)
 
 
 _Simulated = tuple[Float[ndarray, "*curves"], Float[ndarray, "*curves"], Float[ndarray, "*curves"]]
@@ -120,8 +122,10 @@ def _simulate(n_points: int) -> _Simulated:
 
 
 def thin(atoms: Float[ndarray, "point atom"]) -> Float[ndarray, "point some"]:
-    """At most some hundred of a dictionary's atoms, evenly: a curve and its null go through the same fit."""
-    return atoms[:, :: max(1, atoms.shape[1] // 700)]
+    """At most some hundred of a dictionary's atoms, the steps that come first among them, and the others evenly: a
+    curve and its null go through the same fit."""
+    steps = len(atoms) - 1
+    return np.hstack([atoms[:, :steps], atoms[:, steps :: max(1, atoms.shape[1] // 500)]])
 
 
 def autoregressive(

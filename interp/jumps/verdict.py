@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from numpy import ndarray
 
+from interp.jumps.instrument import INSTRUMENT
 from interp.table.events import LEAST_RISE
 
 
@@ -82,14 +83,14 @@ def kind_of(
     gap: the grid's spacing at the rise, in decades: the width that it resolves.
     unfinished: "" or what is missing of a rise no wider than `limits.max_width` that the range cuts off.
 
-    Abrupt where every reading that fits is at most `max_width` wide, gradual where every one is wider; undetermined
-    where readings of both kinds fit, or where the only narrow ones are cut off.
+    Abrupt where every reading that fits is at most `max_width` wide, gradual where every one is wider, to within a tenth
+    of it; undetermined where readings of both kinds fit, or where the only narrow ones are cut off.
     """
     if unfinished:
         return "undetermined", unfinished
-    if width_high <= limits.max_width:
+    if width_low <= limits.max_width and width_high <= INSTRUMENT.alike * limits.max_width:
         return "abrupt", None
-    if width_low > limits.max_width:
+    if width_low > limits.max_width / INSTRUMENT.alike:
         return "gradual", None
     wide = f"{width_high:.2g} decades" if math.isfinite(width_high) else "the whole range"
     fits = f"widths from {width_low:.2g} decades to {wide} fit"

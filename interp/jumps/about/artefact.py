@@ -1,9 +1,17 @@
 """Is the jump in the capability or in the metric? A discontinuous measure beside its continuous companion.
 
-A sharp rise is a metric artefact when the companion changes smoothly inside the jump's window and, passed
-through the metric's map, reproduces the rise (Schaeffer et al. 2023). The window begins at the companion's
-last trough before the jump: a test log-probability that dips while the model memorises would otherwise be
-misread. Maps: p^L for an answer of L tokens, a soft threshold on the companion, a monotone map fitted to the data.
+A sharp rise is a metric artefact when the companion changes smoothly inside the jump's window and, passed through the
+metric's own map, reproduces the rise (Schaeffer et al. 2023). Nearly any smooth climb reproduces nearly any jump through a
+threshold that is free, a count of steps included; so the map has to be known before the run is looked at:
+
+- p^L, the probability that L tokens are right: exp(log_prob) where the table also has `log_prob_per_token`, with the run's
+  own floor and ceiling; where L is not known, it alone is free, from 0 to 1 without any offset;
+- the share of margins above 0, where the companion is a margin whose spread (stderr times root n) was measured;
+- p^L or a soft threshold with L, threshold and spread fitted to the *other* runs of the task; floor and ceiling are the
+  run's own. It has to beat a clock that is fitted in the same way.
+
+One run with a map that is not known is undetermined. The window begins at the companion's last trough before the jump: a
+test log-probability that dips while the model memorises would otherwise be misread.
 """
 
 from __future__ import annotations
@@ -14,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
+from scipy.special import expit, ndtr
 
 from interp.jumps.curve import Curve, base_name, select
 from interp.jumps.instrument import INSTRUMENT
@@ -21,7 +30,7 @@ from interp.jumps.record import Jump
 from interp.jumps.verdict import Limits, Rise, Verdict
 from interp.table.events import sign_of
 
-_CONTINUOUS = ("log_prob", "answer_log_prob", "ppl", "perplexity", "test_loss", "loss", "brier", "logit_diff")
+_CONTINUOUS = ("log_prob", "answer_log_prob", "ppl", "perplexity", "test_loss", "loss", "brier", "logit_diff", "margin")
 COMPANIONS: dict[str, tuple[str, ...]] = {
     "exact_match": _CONTINUOUS,
     "accuracy": _CONTINUOUS,
@@ -30,60 +39,112 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
     "digit_accuracy": ("digit_loss",),
     "group_accuracy": ("group_loss",),
 }
+PER_TOKEN = "log_prob_per_token"
 # Log-likelihoods of the answer, of either sign.
-LOGARITHMS = ("log_prob", "answer_log_prob", "ppl", "perplexity", "loss", "nll")
-
-REPRODUCED = 0.9
-SLOW = 0.1
+LOGARITHMS = ("log_prob", "answer_log_prob", "ppl", "perplexity", "loss", "nll", "digit_loss", "group_loss")
+MARGINS = ("logit_diff", "margin")
+_OF_ANSWERS = ("log_prob", "answer_log_prob", "ppl", "perplexity", *MARGINS, "digit_loss", "group_loss")
+"""Companions that are of the judged examples by what they are; others have to show it by an equal `n`."""
 
 Judge = Callable[[Curve, Limits], Verdict]
+Pair = tuple[Curve, Curve]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """kind: what the companion does in the window. map, reproduced: the best metric map and the share of
-    variance it explains, relative to what the jump's own fit explains. width: 10-90 % width of the companion
-    in the window, decades."""
+    """kind: what the companion does in the window. map, reproduced: a metric map and the share of variance that it
+    explains, of what the jump's own fit explains. width: 10-90 % width of the companion in the window, decades.
+    verdict: "artefact", "undetermined" or "" (the map does not reproduce the jump), with the reason."""
 
     kind: str
     map: str | None = None
     reproduced: float = float("nan")
     width: float = float("nan")
+    verdict: str = ""
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Window:
+    """The measure and its companion, both upward, where both were measured, from the trough on. own: the measure's fitted
+    curve; log_p: the companion as log-probability, else None; raw: its values as given."""
+
+    x: Float[ndarray, "point"]
+    values: Float[ndarray, "point"]
+    own: Float[ndarray, "point"]
+    smooth: Float[ndarray, "point"]
+    raw: Float[ndarray, "point"]
+    log_p: Float[ndarray, "point"] | None
+    spread: Float[ndarray, "point"]
 
 
 def companion_names(measure: str, pairs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """The companions of a measure in order of preference, looked up by its name, then by its base name."""
-    return tuple(pairs.get(measure, pairs.get(base_name(measure), ())))
+    """The companions of a measure in order of preference, looked up by its name, then by its base name; those of another
+    split (train_ beside test_) are left out."""
+    found = tuple(pairs.get(measure, pairs.get(base_name(measure), ())))
+    split = _split(measure)
+    own = tuple(f"{split}_{name}" for name in found if split and not _split(name))
+    return tuple(dict.fromkeys([*own, *(name for name in found if not split or _split(name) in ("", split))]))
+
+
+def _split(measure: str) -> str:
+    return next((each for each in ("test", "train", "val", "eval") if measure.startswith(f"{each}_")), "")
+
+
+def same_examples(name: str, n: Float[ndarray, "point"], n_companion: Float[ndarray, "point"]) -> bool:
+    """Whether a companion is shown to be of the measure's examples: by an equal `n`, or, where one is missing, by its
+    nature."""
+    n, beside = n[np.isfinite(n)], n_companion[np.isfinite(n_companion)]
+    if len(n) and len(beside):
+        return bool(np.median(n) == np.median(beside))
+    return base_name(name) in _OF_ANSWERS or not (len(n) or len(beside))
 
 
 def judge_artefact(
-    jump: Jump, curve: Curve, verdict: Verdict, companions: Mapping[str, Curve], limits: Limits, judge: Judge
+    jump: Jump,
+    curve: Curve,
+    verdict: Verdict,
+    companions: Mapping[str, Curve],
+    limits: Limits,
+    judge: Judge,
+    *,
+    others: Mapping[str, Sequence[Pair]] | None = None,
+    known_length: bool = False,
 ) -> Jump:
-    """The jump with the comparison noted, and `artefact` as its kind where the first usable companion says so."""
+    """The jump with the comparison noted, and `artefact` or `undetermined` as its kind where the first usable companion
+    says so.
+
+    others: for each companion, the measure and the companion in the other runs of the task. known_length: `log_prob` is
+    of whole answers, since the table has it per token too.
+    """
     if jump.kind not in ("abrupt", "gradual", "undetermined") or jump.step_before is None or jump.step_after is None:
         return jump
     for name, companion in companions.items():
-        comparison = compare(jump, curve, verdict, name, companion, limits, judge)
-        if comparison is None:
+        pairs = (others or {}).get(name, ())
+        found = compare(jump, curve, verdict, name, companion, limits, judge, others=pairs, known_length=known_length)
+        if found is None:
             continue
-        width = jump.width_decades or 0.0
-        sharp = jump.kind in ("abrupt", "undetermined") or (
-            width <= 1.5 * limits.max_width and comparison.width >= 2 * width
-        )
-        artefact = sharp and comparison.kind == "gradual" and comparison.reproduced >= REPRODUCED
-        return replace(
-            jump,
-            kind="artefact" if artefact else jump.kind,
-            companion=name,
-            companion_kind=comparison.kind,
-            map=comparison.map,
-            reproduced=comparison.reproduced,
-        )
+        width = max(jump.width_decades or 0.0, 1e-9)
+        beside = width <= 2 * limits.max_width and found.width >= 2 * width
+        sharp = jump.kind == "abrupt" or beside
+        noted = replace(jump, companion=name, companion_kind=found.kind, map=found.map, reproduced=found.reproduced)
+        if not (sharp and found.verdict):
+            return noted
+        return replace(noted, kind=found.verdict, reason=found.reason)
     return jump
 
 
 def compare(
-    jump: Jump, curve: Curve, verdict: Verdict, name: str, companion: Curve, limits: Limits, judge: Judge
+    jump: Jump,
+    curve: Curve,
+    verdict: Verdict,
+    name: str,
+    companion: Curve,
+    limits: Limits,
+    judge: Judge,
+    *,
+    others: Sequence[Pair] = (),
+    known_length: bool = False,
 ) -> Comparison | None:
     """The companion inside the jump's window; None where fewer than five checkpoints carry both."""
     steps, here, there = np.intersect1d(curve.steps, companion.steps, return_indices=True)
@@ -95,21 +156,129 @@ def compare(
     window = select(companion, np.arange(start, len(companion)))
     window = replace(window, y=sign * window.y, span=float(np.ptp(window.y)))
     judged = judge(window, replace(limits, confirm=False))
-    near = [
-        rise for rise in judged.rises if rise.kind == "abrupt" and rise.magnitude > 0 and _meets(rise, window, jump)
-    ]
+    up = [rise for rise in judged.rises if rise.kind in ("gradual", "abrupt", "undetermined") and rise.magnitude > 0]
+    near = [rise for rise in up if rise.kind == "abrupt" and _meets(rise, window, jump)]
     if near:
         return Comparison(kind="abrupt", width=near[0].width)
-    if not any(rise.kind in ("gradual", "abrupt") and rise.magnitude > 0 for rise in judged.rises):
+    if not up:
         return Comparison(kind="undetermined" if judged.reason else "none")
     inside = there >= start
     smooth = (window.y if judged.fitted is None else judged.fitted)[there[inside] - start]
     values = direction * curve.y[here[inside]]
     own = direction * (curve.y if verdict.fitted is None else verdict.fitted)[here[inside]]
-    x = curve.x[here[inside]]
-    name_of_map, share = _best_map(values, own, smooth, _moves(smooth, x, jump), base_name(name) in LOGARITHMS)
-    low, high = (float(np.interp(q, _rank(smooth), x)) for q in (0.1, 0.9))
-    return Comparison(kind="gradual", map=name_of_map, reproduced=share, width=max(high - low, 0.0))
+    low, high = (float(np.interp(q, _rank(smooth), curve.x[here[inside]])) for q in (0.1, 0.9))
+    seen = Window(
+        x=curve.x[here[inside]],
+        values=values,
+        own=own,
+        smooth=smooth,
+        raw=companion.y[there[inside]],
+        log_p=_log_p(name, sign * smooth),
+        spread=companion.sigma[there[inside]] * np.sqrt(companion.n[there[inside]]),
+    )
+    found = _mapped(seen, name, direction, others, known_length, jump)
+    return replace(found, kind="gradual", width=max(high - low, 0.0))
+
+
+def _log_p(name: str, companion: Float[ndarray, "point"]) -> Float[ndarray, "point"] | None:
+    """The companion as a log-probability; None where it is none, by its name or by lying above 0."""
+    base = base_name(name)
+    if base not in LOGARITHMS:
+        return None
+    log_p = sign_of(name) * companion
+    possible = float(np.median(log_p)) < 0 and float(log_p.max()) < INSTRUMENT.above_one * float(np.ptp(log_p))
+    return np.minimum(log_p, 0.0) if possible else None
+
+
+def _mapped(
+    seen: Window, name: str, direction: float, others: Sequence[Pair], known_length: bool, jump: Jump
+) -> Comparison:
+    """The verdict of the maps that are known, else of those that other runs give, else that none is known."""
+    if seen.log_p is not None and direction > 0:
+        both = (log_p for log_p in (seen.log_p, _log_p(name, seen.raw)) if log_p is not None)
+        share = max(_power(seen, np.exp(log_p), known_length) for log_p in both)
+        if share >= INSTRUMENT.reproduced:
+            return Comparison(kind="", map="p^L", reproduced=share, verdict="artefact")
+    if base_name(name) in MARGINS and (seen.spread > 0).all() and direction > 0:
+        share = _share(seen, ndtr(seen.raw / seen.spread)[:, None], levels=(0.0, 1.0))
+        if share >= INSTRUMENT.reproduced:
+            return Comparison(kind="", map="margin", reproduced=share, verdict="artefact")
+    free = _share(seen, _soft(seen.smooth, _thresholds(seen.smooth)))
+    if len(others) >= INSTRUMENT.fewest_runs:
+        return _held_out(seen, name, direction, others)
+    if free < INSTRUMENT.reproduced or not _moves(seen.smooth, seen.x, jump):
+        return Comparison(kind="", map="threshold", reproduced=free)
+    reason = f"{name} is smooth through it and some threshold on it would give this rise; one run does not tell which"
+    return Comparison(kind="", map="threshold", reproduced=free, verdict="undetermined", reason=reason)
+
+
+def _power(seen: Window, p: Float[ndarray, "point"], known_length: bool) -> float:
+    """What p^L explains: of whole answers with the run's own floor and ceiling, else of any length, from 0 to 1."""
+    if known_length:
+        return _share(seen, p[:, None])
+    return _share(seen, p[:, None] ** np.array(INSTRUMENT.lengths), levels=(0.0, 1.0))
+
+
+def _held_out(seen: Window, name: str, direction: float, others: Sequence[Pair]) -> Comparison:
+    """A map that is fitted to the other runs and held against this one, and a clock that is."""
+    fitted = [_shared(direction * curve.y, curve, companion) for curve, companion in others[: INSTRUMENT.most_runs]]
+    fitted = [pair for pair in fitted if len(pair[0]) >= INSTRUMENT.fewest]
+    through = {"threshold": [beside for _, _, beside in fitted], "clock": [x for _, x, _ in fitted]}
+    own = {"threshold": seen.raw, "clock": seen.x}
+    shares = {}
+    for kind, beside in through.items():
+        grid = _thresholds(np.concatenate([*beside, own[kind]]))
+        lost = np.sum([_lost(y, _soft(each, grid)) for (y, _, _), each in zip(fitted, beside, strict=True)], axis=0)
+        best = grid[:, [int(lost.argmin())]]
+        shares[kind] = _share(seen, _soft(own[kind], best))
+    share, clock = shares["threshold"], shares["clock"]
+    if share < INSTRUMENT.reproduced:
+        return Comparison(kind="", map="threshold", reproduced=share)
+    if 1 - share > INSTRUMENT.beats * (1 - clock) - INSTRUMENT.tie:
+        reason = f"the threshold on {name} that other runs give reproduces it, but so does the step alone"
+        return Comparison(kind="", map="threshold", reproduced=share, verdict="undetermined", reason=reason)
+    return Comparison(kind="", map="threshold", reproduced=share, verdict="artefact")
+
+
+def _shared(
+    y: Float[ndarray, "point"], curve: Curve, companion: Curve
+) -> tuple[Float[ndarray, "shared"], Float[ndarray, "shared"], Float[ndarray, "shared"]]:
+    _, here, there = np.intersect1d(curve.steps, companion.steps, return_indices=True)
+    return y[here], curve.x[here], companion.y[there]
+
+
+def _thresholds(smooth: Float[ndarray, "point"]) -> Float[ndarray, "2 map"]:
+    """Thresholds within the range, upward and downward, and spreads."""
+    spreads = max(float(np.ptp(smooth)), 1e-12) * np.geomspace(0.01, 0.3, 8)
+    both = np.meshgrid(np.linspace(smooth.min(), smooth.max(), 60), np.concatenate([spreads, -spreads]))
+    return np.stack([axis.ravel() for axis in both])
+
+
+def _soft(smooth: Float[ndarray, "point"], grid: Float[ndarray, "2 map"]) -> Float[ndarray, "point map"]:
+    return np.asarray(expit((smooth[:, None] - grid[0]) / grid[1]))
+
+
+def _share(seen: Window, maps: Float[ndarray, "point map"], levels: tuple[float, float] | None = None) -> float:
+    """The largest share of the variance that a map explains, of what the measure's own fit does: with a floor and a
+    ceiling of the run's own, or with given ones. A map that misses by more than INSTRUMENT.misfit of the rise explains
+    nothing."""
+    total = float(((seen.values - seen.values.mean()) ** 2).sum())
+    noise = float(((seen.values - seen.own) ** 2).sum())
+    if total == 0 or noise >= total:
+        return float("nan")
+    left = _lost(seen.values, maps) if levels is None else ((seen.values[:, None] - maps) ** 2).sum(0)
+    best = float(left.min())
+    allowed = 2 * noise + len(seen.values) * (INSTRUMENT.misfit * float(np.ptp(seen.own))) ** 2
+    share = (total - best) / (total - noise)
+    return float(min(share, 1.0)) if best <= allowed else min(share, INSTRUMENT.reproduced - 0.01)
+
+
+def _lost(values: Float[ndarray, "point"], maps: Float[ndarray, "point map"]) -> Float[ndarray, "map"]:
+    """What is left of the values by least squares, value = a + b map with b > 0."""
+    centred, maps = values - values.mean(), maps - maps.mean(0)
+    overlap, power = centred @ maps, (maps**2).sum(0)
+    gain = np.where((overlap > 0) & (power > 1e-12), overlap**2 / np.maximum(power, 1e-12), 0.0)
+    return np.asarray(float(centred @ centred) - gain)
 
 
 def _trough(companion: Curve, sign: float, jump: Jump) -> int:
@@ -138,58 +307,7 @@ def _moves(smooth: Float[ndarray, "point"], x: Float[ndarray, "point"], jump: Ju
     if x[last] <= x[first]:
         return False
     speed = (smooth[last] - smooth[first]) / (x[last] - x[first])
-    return bool(speed > SLOW * np.ptp(smooth) / (x[-1] - x[0]))
-
-
-def _best_map(
-    values: Float[ndarray, "point"],
-    own: Float[ndarray, "point"],
-    smooth: Float[ndarray, "point"],
-    moves: bool,
-    logarithm: bool,
-) -> tuple[str | None, float]:
-    """The map with the largest share of the variance that the measure's own fit explains; p^L where it will do."""
-    total = float(((values - values.mean()) ** 2).sum())
-    mine = 1 - float(((values - own) ** 2).sum()) / max(total, 1e-300)
-    if total == 0 or mine <= 0:
-        return None, float("nan")
-    shares: dict[str, float] = {}
-    if logarithm:
-        exponents = np.geomspace(0.1, 64, 80)
-        shares["p^L"] = _explained(values, np.exp((smooth[:, None] - smooth.max()) * exponents)) / mine
-    if moves:
-        scales = np.ptp(smooth) * np.geomspace(0.003, 0.6, 12)
-        centre, scale = (a.ravel() for a in np.meshgrid(np.linspace(smooth.min(), smooth.max(), 120), scales))
-        soft = 1 / (1 + np.exp(-np.clip((smooth[:, None] - centre) / scale, -50, 50)))
-        shares["threshold"] = _explained(values, soft) / mine
-        shares["monotone"] = _isotonic_share(values, smooth) / mine
-    if not shares:
-        return None, float("nan")
-    name = next((name for name, share in shares.items() if share >= REPRODUCED), max(shares, key=shares.__getitem__))
-    return name, float(min(shares[name], 1.0))
-
-
-def _explained(values: Float[ndarray, "point"], maps: Float[ndarray, "point map"]) -> float:
-    """The largest R^2 of values = a + b map with b > 0."""
-    centred, maps = values - values.mean(), maps - maps.mean(0)
-    overlap = centred @ maps
-    power = (maps**2).sum(0)
-    gain = np.where((overlap > 0) & (power > 1e-12), overlap**2 / np.maximum(power, 1e-12), 0.0)
-    return float(gain.max() / max((centred**2).sum(), 1e-300))
-
-
-def _isotonic_share(values: Float[ndarray, "point"], smooth: Float[ndarray, "point"]) -> float:
-    """R^2 of the best non-decreasing function of the companion (pool adjacent violators)."""
-    blocks: list[list[float]] = []
-    for value in values[np.argsort(smooth, kind="stable")]:
-        blocks.append([float(value), 1.0])
-        while len(blocks) > 1 and blocks[-2][0] > blocks[-1][0]:
-            mean, count = blocks.pop()
-            before = blocks[-1]
-            before[0] = (before[0] * before[1] + mean * count) / (before[1] + count)
-            before[1] += count
-    explained = sum(count * (mean - values.mean()) ** 2 for mean, count in blocks)
-    return float(explained / max(((values - values.mean()) ** 2).sum(), 1e-300))
+    return bool(speed > INSTRUMENT.slow * np.ptp(smooth) / (x[-1] - x[0]))
 
 
 def _rank(smooth: Float[ndarray, "point"]) -> Float[ndarray, "point"]:

@@ -123,6 +123,7 @@ def mean_curve(curves: Sequence[Curve]) -> Curve:
         x=x,
         y=y.mean(0) if len(steps) else np.zeros(0),
         sigma=np.sqrt((error**2).mean(0) / len(filled)) if len(steps) else np.zeros(0),
+        n=np.full(len(steps), np.nan),
         span=max(curve.span for curve in filled),
         scale=filled[0].scale,
     )

@@ -82,11 +82,10 @@ def _within(judged: Judged, start: int, stop: int) -> list[tuple[Change, Float[n
         n_terms=max(int(inside.sum()), 1),
         fitted=fit.at,
         squares=fit.squares,
-        sigma=judged.curve.sigma,
     )
     squares = coarse(change)
     lost = evidence(data, float(squares.min()), fit.squares)
-    if lost <= (change.n_terms - 1) * term_price(len(data)):
+    if lost <= change.n_terms * term_price(len(data)):
         return [(change, squares)]
     first, last = _fastest(data.x, fit.at, start, stop)
     if (first, last) == (start, stop):
@@ -115,7 +114,7 @@ def _rise(judged: Judged, change: Change, squares: Float[ndarray, "reading"], wh
         return None
     seen = read(change, limits, squares)
     lost = evidence(data, seen.squares, change.squares)
-    if lost > (change.n_terms - 1) * term_price(len(data)):
+    if lost > change.n_terms * term_price(len(data)):
         climbed = change.clipped
         share = (climbed - climbed[0]) / (climbed[-1] - climbed[0])
         seen = read(change, limits, squares, own=shape_of(data.x, share))
@@ -162,7 +161,7 @@ def _p_of(judged: Judged, change: Change) -> float:
     statistic = float(np.log(max(float(residual @ residual), plain.floor) / max(full.squares, plain.floor)))
     lag = float(lag_one((data.y - fit.at)[None])[0])
     dependent = judged.limits.dependent
-    return p_value(statistic, lag, n_points=len(data), n_terms=change.n_terms, dependent=dependent, worst=False)
+    return p_value(statistic, lag, n_points=len(data), n_terms=change.n_terms, dependent=dependent)
 
 
 def _interval(judged: Judged, change: Change, seen: Reading) -> tuple[int, int]:

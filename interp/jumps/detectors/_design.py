@@ -138,10 +138,10 @@ def make_readings(
     return Readings(x=x, shape=shape, centre=centre, width=width, values=np.concatenate(parts, axis=1))
 
 
-def widths(x: Float[ndarray, "point"], ratio: float) -> Float[ndarray, "width"]:
-    """Absolute widths, `ratio` apart, from a fraction of the finest interval to INSTRUMENT.widest times the range."""
+def widths(x: Float[ndarray, "point"], ratio: float, widest: float) -> Float[ndarray, "width"]:
+    """Absolute widths, `ratio` apart, from a fraction of the finest interval to `widest` times the range."""
     least = max(float(np.diff(x).min()) / 2, INSTRUMENT.narrowest)
-    most = INSTRUMENT.widest * float(x[-1] - x[0])
+    most = widest * float(x[-1] - x[0])
     low, high = np.floor(np.log(least) / np.log(ratio)), np.ceil(np.log(max(most, least)) / np.log(ratio))
     return np.asarray(ratio ** np.arange(low, high + 1))
 
@@ -168,7 +168,7 @@ def readings(grid: tuple[float, ...]) -> Readings:
     gaps = np.diff(x)
     centre, width = [x[:-1] + gaps / 2], [gaps * 0.02]
     shape = [np.zeros(len(gaps), int)]
-    for one in widths(x, INSTRUMENT.reading_ratio):
+    for one in widths(x, INSTRUMENT.reading_ratio, INSTRUMENT.widest):
         at = centres(x, one, INSTRUMENT.reading_spacing)
         for kind in range(len(SHAPES)):
             centre.append(at)
@@ -180,32 +180,49 @@ def readings(grid: tuple[float, ...]) -> Readings:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Terms:
     """Sigmoids at a grid's points for the fit of a whole curve, whitened, orthogonal to the constant, with their
-    products. some: evenly chosen ones, among which pairs are sought."""
+    products. moves: how far each gets, of 1, within the range; some: evenly chosen ones, among which pairs are sought."""
 
     centre: Float[ndarray, "atom"]
     width: Float[ndarray, "atom"]
+    moves: Float[ndarray, "atom"]
     values: Float[ndarray, "point atom"]
     products: Float[ndarray, "atom atom"]
     some: Int[ndarray, "some"]
 
 
 @lru_cache(maxsize=48)
-def terms(grid: tuple[float, ...], weight: tuple[float, ...] | None, rho: float) -> Terms:
-    """The sigmoids of a grid, for errors with lag-1 autocorrelation `rho`; `weight` None is 1 everywhere."""
+def sigmoids(
+    grid: tuple[float, ...],
+) -> tuple[Float[ndarray, "atom"], Float[ndarray, "atom"], Float[ndarray, "point atom"]]:
+    """Centres, widths and values of a grid's sigmoids."""
     x = np.array(grid)
     gaps = np.diff(x)
     centre, width = [x[:-1] + gaps / 2], [gaps * 0.02]
-    for one in widths(x, INSTRUMENT.term_ratio):
+    for one in widths(x, INSTRUMENT.term_ratio, INSTRUMENT.widest_term):
         at = centres(x, one, INSTRUMENT.term_spacing)
         centre.append(at)
         width.append(np.full(len(at), one))
     places, wide = np.concatenate(centre), np.concatenate(width)
     values = sigmoid(x, places, wide)
     kept = np.ptp(values, axis=0) > 0.05
-    root = np.ones(len(x)) if weight is None else np.array(weight)
-    white = whiten(root[:, None] * values[:, kept], rho)
-    one = whiten(root, rho)
+    return places[kept], wide[kept], values[:, kept]
+
+
+def terms(grid: tuple[float, ...], weight: Float[ndarray, "point"], rho: float) -> Terms:
+    """The sigmoids of a grid, for rows of given weights and errors with lag-1 autocorrelation `rho`."""
+    return _even_terms(grid, rho) if (weight == 1).all() else _terms(grid, weight, rho)
+
+
+@lru_cache(maxsize=48)
+def _even_terms(grid: tuple[float, ...], rho: float) -> Terms:
+    return _terms(grid, np.ones(len(grid)), rho)
+
+
+def _terms(grid: tuple[float, ...], weight: Float[ndarray, "point"], rho: float) -> Terms:
+    centre, width, values = sigmoids(grid)
+    white, one = whiten(weight[:, None] * values, rho), whiten(weight, rho)
     one /= np.linalg.norm(one)
     white -= one[:, None] * (one @ white)
-    some = np.unique(np.linspace(0, kept.sum() - 1, min(int(kept.sum()), INSTRUMENT.paired)).round().astype(int))
-    return Terms(centre=places[kept], width=wide[kept], values=white, products=white.T @ white, some=some)
+    some = np.unique(np.linspace(0, len(centre) - 1, min(len(centre), INSTRUMENT.paired)).round().astype(int))
+    moves, products = np.ptp(values, axis=0), white.T @ white
+    return Terms(centre=centre, width=width, moves=moves, values=white, products=products, some=some)

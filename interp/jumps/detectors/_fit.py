@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -66,11 +66,10 @@ def evidence(data: Data, worse: float, better: float) -> float:
     return len(data) * float(np.log(max(worse, data.floor) / max(better, data.floor)))
 
 
-def fit_curve(data: Data) -> tuple[Fit, int | None]:
-    """The terms that pay, one or two at a time (a bump needs two), and the index of a point that has to be set aside
-    first, where that explains as much as the next term."""
-    weight = None if (data.weight == 1).all() else tuple(data.weight.tolist())
-    search = _Search.of(data, terms(data.grid, weight, data.rho))
+def fit_curve(data: Data, start: Fit | None = None) -> tuple[Fit, int | None]:
+    """The terms that pay, one or two at a time (a bump needs two), or those of an earlier fit where they are better; and
+    the index of a point that has to be set aside first, where that explains as much as the next term."""
+    search = _Search.of(data, terms(data.grid, data.weight, data.rho))
     price, most = term_price(len(data)), max_terms(len(data))
     chosen: Chosen = []
     best = solve(data, search.centres(chosen), search.widths(chosen))
@@ -89,7 +88,27 @@ def fit_curve(data: Data) -> tuple[Fit, int | None]:
             break
         chosen, best = one, found
     best = _pruned(data, polish(data, best), price)
+    if start is not None:
+        earlier = _pruned(data, polish(data, solve(data, start.centre, start.width)), price)
+        more = len(earlier.centre) - len(best.centre)
+        best = earlier if evidence(data, best.squares, earlier.squares) > more * price else best
     return best, outlier_of(data, best)
+
+
+def weighted(data: Data, sigma: Float[ndarray, "point"], fit: Fit) -> Data:
+    """The data with the weights that its errors ask for: known ones, or of constant size, or like a binomial's between
+    levels a little beyond the fit's, whichever makes the residuals most likely: half-way up a score is at its
+    noisiest."""
+    if np.ptp(sigma) > 0:
+        variance = sigma**2 + INSTRUMENT.least_error * float((sigma**2).mean())
+    else:
+        share = (fit.at - fit.at.min()) / max(float(np.ptp(fit.at)), 1e-12)
+        shapes = [np.ones(len(data)), *((share + far) * (1 + far - share) for far in INSTRUMENT.beyond)]
+        squares = (data.y - fit.at) ** 2 + data.floor / len(data)
+        unlikely = [np.log(v).mean() + np.log(float((squares / v).mean())) for v in shapes]
+        unlikely[0] -= INSTRUMENT.uneven / len(data)
+        variance = shapes[int(np.argmin(unlikely))]
+    return replace(data, weight=np.sqrt(variance.mean() / variance))
 
 
 def solve(data: Data, centre: Float[ndarray, "term"], width: Float[ndarray, "term"]) -> Fit:
@@ -107,13 +126,14 @@ def polish(data: Data, fit: Fit) -> Fit:
         for term in range(len(fit.centre)):
             shift = max(float(gap_at(data.x, fit.centre[term])), 0.3 * fit.width[term]) * reach * np.linspace(-1, 1, 9)
             stretch = factor ** np.arange(-3, 4)
-            centre, width = (a.ravel() for a in np.meshgrid(fit.centre[term] + shift, fit.width[term] * stretch))
+            stretched = np.minimum(fit.width[term] * stretch, INSTRUMENT.widest_term * np.ptp(data.x))
+            centre, width = (a.ravel() for a in np.meshgrid(fit.centre[term] + shift, stretched))
             others = np.arange(len(fit.centre)) != term
             best = int(gains(data, fit.centre[others], fit.width[others], centre, width).argmax())
             centres, widths = fit.centre.copy(), fit.width.copy()
             centres[term], widths[term] = centre[best], width[best]
             candidate = solve(data, centres, widths)
-            if candidate.squares < fit.squares and _tame(data, candidate.rise):
+            if candidate.squares < fit.squares and _tame(data, candidate.rise * _moves(data, candidate)):
                 fit = candidate
     return fit
 
@@ -158,8 +178,13 @@ def _gain(
     return np.where(left > 1e-6 * power, overlap**2 / np.maximum(left, 1e-12), 0.0)
 
 
-def _tame(data: Data, rise: Float[ndarray, "term"]) -> bool:
-    return bool((np.abs(rise) <= INSTRUMENT.tame * np.ptp(data.y)).all())
+def _moves(data: Data, fit: Fit) -> Float[ndarray, "term"]:
+    """How far each term gets, of 1, within the range."""
+    return np.asarray(np.ptp(sigmoid(data.x[[0, -1]], fit.centre, fit.width), axis=0))
+
+
+def _tame(data: Data, moved: Float[ndarray, "term"]) -> bool:
+    return bool((np.abs(moved) <= INSTRUMENT.tame * np.ptp(data.y)).all())
 
 
 def _pruned(data: Data, fit: Fit, price: float) -> Fit:
@@ -213,7 +238,7 @@ class _Search:
 
     def tame(self, chosen: Chosen) -> bool:
         rise = np.linalg.lstsq(self.terms.products[np.ix_(chosen, chosen)], self.overlap[chosen], rcond=1e-9)[0]
-        return _tame(self.data, rise)
+        return _tame(self.data, rise * self.terms.moves[chosen])
 
     def left(
         self, chosen: Chosen
@@ -229,36 +254,47 @@ class _Search:
             power -= rows[-1] ** 2
         return overlap, power, np.array(rows).reshape(len(rows), len(power))
 
-    def best(self, chosen: Chosen) -> tuple[int, float]:
-        """The atom that explains most beside the chosen, and how much."""
+    def best(self, chosen: Chosen) -> int:
+        """The atom that explains most beside the chosen."""
         overlap, power, _ = self.left(chosen)
-        gain = np.where(power > 1e-6 * np.diag(self.terms.products), overlap**2 / np.maximum(power, 1e-12), 0.0)
-        place = int(gain.argmax())
-        return place, float(gain[place])
+        gain = np.where(
+            power > INSTRUMENT.apart * np.diag(self.terms.products), overlap**2 / np.maximum(power, 1e-12), 0.0
+        )
+        return int(gain.argmax())
 
     def more(self, chosen: Chosen) -> Chosen:
-        return self.settled([*chosen, self.best(chosen)[0]])
+        """The chosen with the best one beside them, or with the last of them replaced by the best pair."""
+        options = [self.settled([*chosen, self.best(chosen)])]
+        if chosen:
+            pair = [*chosen[:-1], *self.pair(chosen[:-1])]
+            options += [pair, self.settled(pair)]
+        return self.closest(options)
+
+    def closest(self, options: list[Chosen]) -> Chosen:
+        """The set that leaves least, of those that are tame if there are any."""
+        tame = [option for option in options if self.tame(option)]
+        return min(tame or options, key=lambda option: self.solved(option).squares)
 
     def two_more(self, chosen: Chosen) -> Chosen:
         """The chosen with the best pair beside them, or, if that explains more, with one of them replaced by a pair and
         one more: two at once, since neither may explain anything alone."""
-        options = [self.settled([*chosen, *self.pair(chosen)])]
-        options.append(self.settled([*chosen[:-1], *self.pair(chosen[:-1]), self.best(chosen)[0]]))
-        return min(options, key=lambda option: self.solved(option).squares)
+        pair = [*chosen, *self.pair(chosen)]
+        parted = [*chosen[:-1], *self.pair(chosen[:-1])]
+        return self.closest([pair, self.settled(pair), self.settled([*parted, self.best(parted)])])
 
     def pair(self, chosen: Chosen) -> tuple[int, int]:
         """The two atoms, of some, that explain most together, beside the chosen."""
         some = self.terms.some
         overlap, power, rows = (each[..., some] for each in self.left(chosen))
         products = self.terms.products[np.ix_(some, some)] - rows.T @ rows
-        usable = power > 1e-6 * np.diag(self.terms.products)[some]
+        usable = power > INSTRUMENT.apart * np.diag(self.terms.products)[some]
         root = np.where(usable, 1 / np.sqrt(np.maximum(power, 1e-12)), 0.0)
         scaled, cosine = overlap * root, products * np.outer(root, root)
         sine2 = np.maximum(1 - cosine**2, 1e-12)
         apart = scaled[:, None] - cosine * scaled[None, :]
         gain = (scaled[:, None] * apart + scaled[None, :] * apart.T) / sine2
-        wild = np.abs(apart) * root[:, None] > INSTRUMENT.tame * np.ptp(self.data.y) * sine2
-        gain[(sine2 < 1e-4) | wild | wild.T] = 0.0
+        wild = np.abs(apart) * (root * self.terms.moves[some])[:, None] > INSTRUMENT.tame * np.ptp(self.data.y) * sine2
+        gain[(sine2 < INSTRUMENT.apart) | wild | wild.T] = 0.0
         first, second = np.unravel_index(int(gain.argmax()), gain.shape)
         return int(some[first]), int(some[second])
 
@@ -270,7 +306,7 @@ class _Search:
         for _ in range(ROUNDS):
             before = list(chosen)
             for place in range(len(chosen)):
-                chosen[place] = self.best([*chosen[:place], *chosen[place + 1 :]])[0]
+                chosen[place] = self.best([*chosen[:place], *chosen[place + 1 :]])
             if chosen == before:
                 break
         return chosen

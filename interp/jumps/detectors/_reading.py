@@ -17,8 +17,6 @@ from interp.jumps.verdict import Limits
 
 LOOKS = 2
 CENTRES, WIDTHS = 13, 7
-LEAST_NEAR = 5
-BEYOND = (1e3, 0.3, 0.1, 0.03)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,7 +30,6 @@ class Change:
     n_terms: int
     fitted: Float[ndarray, "point"]
     squares: float
-    sigma: Float[ndarray, "point"]
 
     @property
     def magnitude(self) -> float:
@@ -85,11 +82,12 @@ def read(change: Change, limits: Limits, first: Float[ndarray, "reading"], *, ow
         first = table.squares(change.target, data.weight, data.rho)
     freedom = max(len(data) - 1 - 3 * max(change.n_terms, 1), 1)
     quantile = float(stdtrit(freedom, (1 + INSTRUMENT.fit_level) / 2)) ** 2
-    least = min(float(first.min()), change.squares)
+    least = float(first.min())
     looks = [(table, first)]
     for _ in range(LOOKS):
-        allowed = _allowed(change, least, freedom, quantile, looks)
-        finer, done = _closer(table, first, min(float(s.min()) for _, s in looks) + 3 * allowed, data.x, shapes, limits)
+        least = min(least, float(first.min()))
+        far = float(first.min()) + 3 * quantile * _variance(change, least, freedom)
+        finer, done = _closer(table, first, far, data.x, shapes, limits)
         squares = finer.squares(change.target, data.weight, data.rho)
         looks.append((finer, squares))
         if done:
@@ -138,33 +136,8 @@ def _step(centres: Float[ndarray, "reading"]) -> float:
     return float(found[1] - found[0]) if len(found) > 1 else 0.0
 
 
-def _allowed(
-    change: Change, least: float, freedom: int, quantile: float, looks: list[tuple[Readings, ndarray]]
-) -> float:
-    """By how much a reading's sum of squares may exceed the least: errors at the rise may be larger than elsewhere."""
-    table, squares = min(looks, key=lambda look: float(look[1].min()))
-    best = int(squares.argmin())
-    residual = _residual(change, table.values[:, best])
-    reach = max(float(table.width[best]), float(gap_at(change.data.x, table.centre[best])))
-    factor = _local_error(change, residual, float(table.centre[best]), reach)
-    return quantile * factor**2 * _variance(change, min(least, float(squares[best])), freedom)
-
-
 def _variance(change: Change, squares: float, freedom: int) -> float:
     return max(squares / freedom, change.data.floor / len(change.data))
-
-
-def _residual(change: Change, share: Float[ndarray, "point"]) -> Float[ndarray, "point"]:
-    level, height = _levels(change, share)
-    return change.target - level - height * share
-
-
-def _levels(change: Change, share: Float[ndarray, "point"]) -> tuple[float, float]:
-    """The plateau before, and the height, by least squares."""
-    data = change.data
-    white = data.white(np.column_stack([np.ones(len(data)), share]))
-    level, height = np.linalg.lstsq(white, data.white(change.target), rcond=1e-9)[0]
-    return float(level), float(height)
 
 
 def _summary(
@@ -181,15 +154,14 @@ def _summary(
     )
     n_confirm = INSTRUMENT.confirm if limits.confirm else 1
     least = float(squares.min())
-    allowed = _allowed(change, least, freedom, quantile, looks)
-    fits = [s <= least + allowed for _, s in looks]
+    variance = _variance(change, least, freedom)
+    fits = [s <= least + quantile * variance for _, s in looks]
     seen = [table.visible(some, n_confirm) for (table, _), some in zip(looks, fits, strict=True)]
     before, after = (np.concatenate([each[side] for each in seen]) for side in (0, 1))
     low, high, cut = _widths(width[np.concatenate(fits)], before, after, limits)
     each = [np.flatnonzero(shape == kind) for kind in range(len(shapes))]
     best = [int(own[squares[own].argmin()]) for own in each if len(own)]
     excess = squares[best] - least
-    variance = _variance(change, least, freedom)
     weight = np.exp(-excess / variance / 2)
     weight /= weight.sum()
     fine, dense = _mean(change.data.x, [(shapes[shape[p]], centre[p], width[p]) for p in best], weight)
@@ -198,7 +170,12 @@ def _summary(
     floor_of = np.full(len(shapes), least)
     for place in best:
         floor_of[shape[place]] = squares[place]
+    allowed = float(stdtrit(freedom, (1 + INSTRUMENT.band_level) / 2)) ** 2 * variance
     likely = open_ & (squares <= floor_of[shape] + allowed)
+    table = looks[-1][0]
+    half = max(float(np.ptp(table.centre[table.shape == kind])) for kind in set(table.shape.tolist())) / (
+        2 * CENTRES - 2
+    )
     return Reading(
         squares=least,
         width_low=low,
@@ -207,8 +184,8 @@ def _summary(
         share=np.interp(change.data.x, fine, dense),
         middle=middle,
         width=ninety - ten,
-        low=float(centre[likely].min()),
-        high=float(centre[likely].max()),
+        low=float(centre[likely].min()) - half,
+        high=float(centre[likely].max()) + half,
     )
 
 
@@ -239,25 +216,7 @@ def _widths(
     known = np.append(known, np.inf) if line.any() else known
     if not len(known):
         known = width[part]
-    cut = ""
-    if part.any() and not whole.any():
+    cut, through = "", ~before & ~after
+    if part.any() and not whole.any() and not through.any():
         cut = "last" if before[part].mean() >= 0.5 else "first"
     return float(known.min()), float(known.max()), cut
-
-
-def _local_error(change: Change, residual: Float[ndarray, "point"], middle: float, reach: float) -> float:
-    """Errors around the rise relative to those of the whole curve, as they are known, or as large as the residuals make
-    most likely; at least 1: half-way up a score is at its noisiest."""
-    distance = np.abs(change.data.x - middle)
-    least = min(LEAST_NEAR, len(distance))
-    near = distance <= max(reach, float(np.partition(distance, least - 1)[least - 1]))
-    variance = change.sigma**2 if change.sigma.any() else _likeliest(change.target - residual, residual)
-    return max(1.0, float(np.sqrt(variance[near].mean() / variance.mean())))
-
-
-def _likeliest(fitted: Float[ndarray, "point"], residual: Float[ndarray, "point"]) -> Float[ndarray, "point"]:
-    """The errors' variance, but for a factor: constant, or like a binomial's between levels a little beyond the fit's."""
-    share = (fitted - fitted.min()) / max(float(np.ptp(fitted)), 1e-12)
-    shapes = [(share + beyond) * (1 + beyond - share) for beyond in BEYOND]
-    unlikely = [np.log(v).mean() + np.log(max(float((residual**2 / v).mean()), 1e-30)) for v in shapes]
-    return shapes[int(np.argmin(unlikely))]

@@ -16,7 +16,7 @@ import numpy as np
 from interp.jumps.curve import RESOLUTION, Curve, select, standardise
 from interp.jumps.detectors._atoms import dictionary, lag_one, pursue
 from interp.jumps.detectors._changes import Judged, changes
-from interp.jumps.detectors._fit import Data, Fit, fit_curve, outlier_of, solve, term_price
+from interp.jumps.detectors._fit import Data, Fit, fit_curve, outlier_of, solve, term_price, weighted
 from interp.jumps.detectors._spikes import Spike, find_spikes, merged, most_spikes, spiked
 from interp.jumps.instrument import INSTRUMENT
 from interp.jumps.null import dependence, leaps, max_terms, p_value, thin
@@ -61,12 +61,25 @@ def _judged(curve: Curve, limits: Limits) -> tuple[float, float, Fit, list[Rise]
         return p, _rho(data, constant, limits), constant, [], outlier_of(data, constant)
     fit, outlier = fit_curve(data)
     rho = _rho(data, fit, limits)
-    if outlier is None and rho:
-        data = replace(data, rho=rho, floor=data.floor * (1 - rho**2))
-        fit, outlier = fit_curve(data)
+    if outlier is None:
+        data, fit, outlier = _refitted(weighted(data, curve.sigma, fit), fit, rho, limits)
+        rho = data.rho
     least = limits.min_magnitude * curve.span
     found = changes(Judged(curve=curve, data=data, fit=fit, limits=limits, least=least, p=p))
     return p, rho, fit, found, outlier
+
+
+def _refitted(data: Data, first: Fit, rho: float, limits: Limits) -> tuple[Data, Fit, int | None]:
+    """The fit with weights, for the autocorrelation that the first fit's residuals suggest and, since terms eat
+    dependence, for a strong one: whichever is likelier at the price of its terms."""
+    strong = limits.dependent and len(first.centre) > 1
+    found = []
+    for each in {rho, INSTRUMENT.strong} if strong else {rho}:
+        white = replace(data, rho=each, floor=data.floor * (1 - each**2))
+        fit, outlier = fit_curve(white, first)
+        price = term_price(len(data)) * len(fit.centre) - float(np.log(1 - each**2))
+        found.append((len(data) * np.log(max(fit.squares, white.floor)) + price, each, white, fit, outlier))
+    return min(found, key=lambda one: one[:2])[2:]
 
 
 def _rho(data: Data, fit: Fit, limits: Limits) -> float:
