@@ -137,7 +137,10 @@ def capture(
     changes = _changes(model, interventions, tokens, mask)
     edited = any(site in ("resid_pre", "resid_post") for site, _ in changes)
     buffers = _Buffers(
-        rows=_rows({site: chosen[site] for site in wanted if site != "logits"}, apart=edited or not is_plain(model)),
+        rows=_rows(
+            {site: chosen[site] for site in wanted if site != "logits"},
+            apart=edited or (len(wanted) > 1 and not is_plain(model)),
+        ),
         dtype=None if dtype is None else torch_dtype(dtype),
         device=device,
     )

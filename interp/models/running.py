@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from interp.models.handle import Model
+    from interp.models.state import State
 
 
 class _Done(Exception):
@@ -63,10 +64,10 @@ def run(
         return everywhere if logits_at is None else everywhere[_at(model, logits_at)]
     if model.sites is None:
         return run_bridge(model, tokens, mask, changes=changes or {}, looks=looks or {}, logits_at=logits_at)
-    changes, looks = changes or {}, looks or {}
+    changes, looks, state = changes or {}, looks or {}, state_of(model)
     if changes or looks:
-        _prove(model, tokens, mask, changes, looks)
-    return _pass(model, tokens, mask, changes, looks, logits_at, logits=logits)
+        _prove(model, state, tokens, mask, changes, looks)
+    return _pass(model, state, tokens, mask, changes, looks, logits_at, logits=logits)
 
 
 def _at(model: Model, logits_at: Int[Tensor, "prompt chosen"]) -> tuple[Tensor, Tensor]:
@@ -76,6 +77,7 @@ def _at(model: Model, logits_at: Int[Tensor, "prompt chosen"]) -> tuple[Tensor, 
 
 def _pass(
     model: Model,
+    state: State,
     tokens: Tensor,
     mask: Tensor | None,
     changes: Mapping[Spot, Sequence[Change]],
@@ -84,7 +86,7 @@ def _pass(
     *,
     logits: bool = True,
 ) -> Tensor | None:
-    state, inputs = state_of(model), model.inputs(tokens, mask)
+    inputs = model.inputs(tokens, mask)
     calls: dict[Spot, int] = dict.fromkeys((*changes, *looks), 0)
     # somebody's hook on the unembedding or on the whole may count positions: then all of them are unembedded
     early = logits_at is not None and state.is_plain
@@ -127,7 +129,12 @@ def _depth(site: str, layer: int) -> tuple[bool, int]:
 
 
 def _prove(
-    model: Model, tokens: Tensor, mask: Tensor | None, changes: Mapping[Spot, Any], looks: Mapping[Spot, Any]
+    model: Model,
+    state: State,
+    tokens: Tensor,
+    mask: Tensor | None,
+    changes: Mapping[Spot, Any],
+    looks: Mapping[Spot, Any],
 ) -> None:
     """What a pass with these changes and looks relies on, tried where it has not been.
 
@@ -135,11 +142,11 @@ def _prove(
         InputError: layers that share a part; attention of somebody's own; a residual stream out of reach.
     """
     for site in {site for site, _ in (*changes, *looks)} - set(GLOBAL_SITES):
-        if not proved(model, ("own", site), partial(_each_its_own, model, site), whatever_hooks=True):
+        if not proved(model, ("own", site), partial(_each_its_own, model, site), whatever_hooks=True, state=state):
             raise refusal(model, f"two layers share the sub-module that {site} is read from, or lack it")
     spots = sorted({(in_stack(site)[0], layer) for site, layer in (*changes, *looks) if site in SCORE_SITES})
     attends = partial(_attends, model, tokens, mask, spots)
-    if spots and not proved(model, ("attention", *spots), attends, whatever_hooks=True):
+    if spots and not proved(model, ("attention", *spots), attends, whatever_hooks=True, state=state):
         raise refusal(model, "attention whose scores are in reach gives other logits than the module's own")
     for site, layer in [spot for spot in changes if in_stack(spot[0])[1] == "resid_mid"]:
         if not proved(model, (site, layer), partial(_is_stream, model, tokens, mask, in_stack(site)[0], layer)):
@@ -174,7 +181,7 @@ def _is_stream(model: Model, tokens: Tensor, mask: Tensor | None, stack: str, la
     mid, out, post = (f"{stack}.{site}" if stack else site for site in ("resid_mid", "mlp_out", "resid_post"))
     looks = {(site, layer): partial(lambda site, x: kept.update({site: x.clone()}), site) for site in (mid, out, post)}
     with torch.no_grad():
-        _pass(model, tokens, mask, {(mid, layer): [_raise]}, looks, logits=False)
+        _pass(model, state_of(model), tokens, mask, {(mid, layer): [_raise]}, looks, logits=False)
     return agree(kept[mid] + kept[out], kept[post])
 
 

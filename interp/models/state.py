@@ -146,13 +146,21 @@ def is_plain(model: Holder) -> bool:
     return state_of(model).is_plain
 
 
-def proved(model: Holder, claim: Any, attempt: Callable[[], bool], *, whatever_hooks: bool = False) -> bool:
+def proved(
+    model: Holder,
+    claim: Any,
+    attempt: Callable[[], bool],
+    *,
+    whatever_hooks: bool = False,
+    state: State | None = None,
+) -> bool:
     """Whether `attempt` shows the claim; tried once a state of a plain module, each time of any other.
 
-    whatever_hooks: hooks cannot touch the claim, so that a module with hooks is as good as a plain one.
+    state: the module's, where it is known already. whatever_hooks: hooks cannot touch the claim, so that a module with hooks is
+    as good as a plain one.
     What an attempt trips over (a part that has not what the map says) counts as no.
     """
-    state = state_of(model)
+    state = state_of(model) if state is None else state
     stays = state.only_hooks if whatever_hooks else state.is_plain
     found = state.proofs.get(claim) if stays else None
     if found is None:
