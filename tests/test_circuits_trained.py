@@ -24,7 +24,7 @@ from interp.circuits.testing.size import smallest_faithful
 from interp.circuits.testing.stability import stability
 from interp.engine.config import TaskSpec
 from interp.engine.units import task_of
-from interp.families.recipe import planned_runs
+from interp.families.planned import planned_runs
 from interp.training.grow import grow as grow_run
 from interp.types import Prompts
 

@@ -188,7 +188,7 @@ def test_a_run_without_seals_is_read_named_and_sealed(tmp_path: Path, capsys) ->
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from interp.families.recipe import planned_runs
+    from interp.families.planned import planned_runs
     from interp.training.grow import grow
 
     root = tmp_path_factory.mktemp("store")

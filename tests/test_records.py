@@ -22,7 +22,8 @@ from interp.documents.records import MOST, is_name
 from interp.engine.checks import check_device, read_experiment
 from interp.engine.config import Experiment, parse_experiment, resolved
 from interp.families.card import Card, card_names, read_card
-from interp.families.recipe import Recipe, load_recipe
+from interp.families.planned import load_recipe
+from interp.families.recipe import Recipe
 from interp.leads.spec import Spec, read_spec
 
 RECIPE = {

@@ -20,7 +20,7 @@ from interp.circuits._masked import masked_values
 from interp.circuits.formation import track_circuit
 from interp.cli.parser import main
 from interp.errors import InputError
-from interp.families.recipe import planned_runs
+from interp.families.planned import planned_runs
 from interp.measure.metrics import questions
 from interp.testbed import PROGRAMS, build, planted, spliced, write_family
 from interp.testbed.compiler import compile_program, place

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import interp
 from interp.documents import read_document
 from interp.families import read_weights, resolve
-from interp.families.recipe import PlannedRun
+from interp.families.planned import PlannedRun
 from interp.training import load_recipe, planned_runs, schedule, train
 from interp.training.checkpoint import missing_steps, resume_point
 from interp.training.fast import loss, scored

@@ -34,7 +34,7 @@ import pandas as pd
 from safetensors.numpy import load_file, save_file
 
 from interp.engine.sweep import run_experiment
-from interp.families.recipe import planned_runs
+from interp.families.planned import planned_runs
 from interp.families.verification import verify_target
 from interp.table import read_table, store, write_csv
 from interp.training.grow import grow

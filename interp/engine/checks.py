@@ -17,7 +17,7 @@ from interp.engine.units import choose_steps
 from interp.errors import InputError, nearest, unknown
 
 if TYPE_CHECKING:
-    from interp.families.recipe import PlannedRun
+    from interp.families.planned import PlannedRun
 
 MAY_BE_ZERO = ("burn_in",)
 """Whole parameters of measures that may be 0; the others count something that there has to be."""
@@ -76,7 +76,7 @@ def check_device(device: str) -> None:
 
 def _runs_of(spec: FamilySpec, *, where: str) -> list[PlannedRun]:
     """The planned runs that an entry selects; explicit steps are in the schedule of each."""
-    from interp.families.recipe import load_recipe, planned_runs
+    from interp.families.planned import load_recipe, planned_runs
 
     try:
         recipe = load_recipe(spec.recipe or "")

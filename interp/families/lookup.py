@@ -227,7 +227,7 @@ def _recipes() -> dict[str, Path]:
 
 
 def _planned(path: Path) -> Iterable[CheckpointRef]:
-    from interp.families.recipe import planned_runs
+    from interp.families.planned import planned_runs
 
     for run in planned_runs(path):
         for step in run.schedule:

@@ -1,6 +1,7 @@
 """Growing a family: a recipe in, checkpoints on a dense schedule out; deterministic, resumable."""
 
-from interp.families.recipe import PlannedRun, Recipe, load_recipe, planned_runs
+from interp.families.planned import PlannedRun, load_recipe, planned_runs
+from interp.families.recipe import Recipe
 from interp.families.schedule import schedule
 from interp.training.pool import refuse_ungrowable, train
 

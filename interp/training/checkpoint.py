@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from interp.errors import Damaged, InputError
-from interp.families.recipe import PlannedRun
+from interp.families.planned import PlannedRun
 from interp.families.store import CONFIG, MANIFEST, RESUME, WEIGHTS, damage, read_json
 from interp.files import sealed_json, set_aside
 

@@ -12,7 +12,7 @@ from torch import Generator
 from torch.nn import Module
 
 from interp.errors import InputError
-from interp.families.recipe import PlannedRun
+from interp.families.planned import PlannedRun
 from interp.models import native
 from interp.seeds import derive
 from interp.tasks import task

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from interp.errors import InputError
-from interp.families.recipe import PlannedRun, Recipe, load_recipe, planned_runs
+from interp.families.planned import PlannedRun, load_recipe, planned_runs
+from interp.families.recipe import Recipe
 
 Only = tuple[Sequence[str] | None, Sequence[str] | None, Sequence[int] | None]
 _POLL_SECONDS = 5.0
