@@ -11,6 +11,7 @@ import torch
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from interp.errors import InputError
 from interp.types import Batch
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ def parameters(model: Model) -> Point:
 def sequence_losses(model: Model, point: Point, batch: Batch) -> Float[Tensor, "prompt"]:
     """Cross-entropy in nats, summed over the scored positions of each sequence, of the model with the parameters
     `point`."""
+    if model.is_encoder_decoder:
+        raise InputError(
+            f"the loss of sequences is of one stack; {model.config['architecture']} has an encoder and a decoder"
+        )
     targets = batch.targets.to(model.device)
     with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no second derivative
         output = functional_call(model.module, point, (), kwargs=model.inputs(batch.tokens))
