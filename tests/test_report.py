@@ -314,7 +314,7 @@ def test_headline_says_where_nothing_moves_first(grown):
         (lambda r: {**NOTHING, "kind": "undetermined", "reason": "few"}, "(9 could not be judged)"),
         (lambda r: {**NOTHING, "kind": "artefact"}, "9 changed only as an artefact of the measure"),
         (lambda r: {"kind": "spike"}, "9 showed only a spike"),
-        (lambda r: {"magnitude": 0.1} if r["measure"] == "exact_match" else None, "None of the 9 runs jumped"),
+        (lambda r: {"magnitude": 0.05} if r["measure"] == "exact_match" else None, "None of the 9 runs jumped"),
         (lambda r: {"magnitude": -0.9} if r["measure"] == "exact_match" else None, "None of the 9 runs jumped"),
     ],
 )

@@ -34,6 +34,9 @@ class Series:
     easier: bool = False
 
 
+PER_RUN = ("setting", "size", "task_code", "seen", "rising", "T", "middle", "budget", "planned")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Panel:
     """The runs of one task on a common grid of steps (those of the behaviour, made positive).
@@ -70,20 +73,8 @@ class Panel:
     def take(self, runs: Sequence[int] | np.ndarray) -> Panel:
         """The panel of some of its runs."""
         index = np.asarray(runs, int)
-        return replace(
-            self,
-            runs=tuple(self.runs[i] for i in index),
-            setting=self.setting[index],
-            size=self.size[index],
-            task_code=self.task_code[index],
-            seen=self.seen[index],
-            rising=self.rising[index],
-            T=self.T[index],
-            middle=self.middle[index],
-            budget=self.budget[index],
-            planned=self.planned[index],
-            values=self.values[:, index],
-        )
+        own = {name: getattr(self, name)[index] for name in PER_RUN}
+        return replace(self, runs=tuple(self.runs[i] for i in index), values=self.values[:, index], **own)
 
     @property
     def event(self) -> Bool[np.ndarray, "run"]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from interp.leads.panel import Panel, Series
+from interp.leads.panel import PER_RUN, Panel, Series
 
 KINDS = ("run", "setting", "size", "task")
 
@@ -68,23 +69,12 @@ def pooled(panels: Sequence[Panel]) -> Panel | None:
 
     setting, settings = recoded("setting", "settings")
     size, sizes = recoded("size", "sizes")
+    own: dict[str, Any] = {name: joined(name) for name in PER_RUN if name not in ("setting", "size", "task_code")}
+    own |= {"task_code": np.repeat(np.arange(len(parts)), [len(part.runs) for part in parts])}
+    own |= {"setting": setting, "settings": settings, "size": size, "sizes": sizes}
+    values = np.concatenate([part.values for part in parts], axis=1)
     return replace(
-        parts[0],
-        task="*",
-        runs=tuple(run for part in parts for run in part.runs),
-        settings=settings,
-        sizes=sizes,
-        setting=setting,
-        size=size,
-        task_code=np.repeat(np.arange(len(parts)), [len(part.runs) for part in parts]),
-        step=step,
-        seen=joined("seen"),
-        rising=joined("rising"),
-        T=joined("T"),
-        middle=joined("middle"),
-        budget=joined("budget"),
-        planned=joined("planned"),
-        values=np.concatenate([part.values for part in parts], axis=1),
+        parts[0], task="*", runs=tuple(r for part in parts for r in part.runs), step=step, values=values, **own
     )
 
 

@@ -165,21 +165,23 @@ def outcomes(
     so. Without an event, `kind` and `reason` tell what was found instead.
     """
     table, spec = as_table(table), read_spec(spec)
-    goal = behaviour(table)
-    goal = goal[(goal["task"] == task) & (goal["measure"] == measure) & goal["value"].notna()]
-    columns = ["run", "size", "setting", "seed", "start", "end", "last_step", "budget"]
-    if goal.empty:
-        return pd.DataFrame(columns=[*columns, "kind", "jumped", "reason", *_NUMBERS])
+    curve = behaviour(table)
+    curve = curve[(curve["task"] == task) & (curve["measure"] == measure)]
+    goal = curve[curve["value"].notna()]
     found = jump_frame(jumps)
     found = found[(found["task"] == task) & (found["measure"] == measure) & (found["run"] != "")]
     found = found[(found["component"] == "") & (found["position"] == "")]
+    if style.is_share(measure):
+        found = found.assign(span=found["span"].fillna(1.0))  # records from elsewhere may not say it
     own: dict[str, list[Any]] = {}
     for record in rows_of(found.sort_values("step_before", kind="stable")):
         own.setdefault(record.run, []).append(record)
-    events = events_of(goal, rows_of(found), direction=spec.direction, min_magnitude=spec.min_magnitude)
-    facts = run_facts(goal).rename(columns={"last": "last_step", "planned": "budget"}).reset_index()
-    judged = [_outcome(events[str(run)], own.get(str(run), [])) for run in facts["run"]]
+    least = spec.min_magnitude
+    events = events_of(goal, rows_of(found), direction=spec.direction, min_magnitude=least) if len(goal) else {}
+    facts = run_facts(curve).rename(columns={"last": "last_step", "planned": "budget"}).reset_index()
+    judged = [_outcome(events.get(str(run), Event()), own.get(str(run), [])) for run in facts["run"]]
     told = pd.DataFrame(judged, columns=["kind", "jumped", "reason", *_NUMBERS])
+    columns = ["run", "size", "setting", "seed", "start", "end", "last_step", "budget"]
     return pd.concat([facts[columns], told], axis=1).astype({"run": str, "jumped": bool})
 
 
