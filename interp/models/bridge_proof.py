@@ -61,8 +61,8 @@ class _Trial:
 
     def adds_like(self, site: str, other: str) -> None:
         """What is added to `site` tells as if it were added to `other`."""
-        usual = self.run(self.base, {}, ["resid_post"])
-        delta = self.noise(usual["resid_post"])
+        usual = self.run(self.base, {}, [other])
+        delta = self.noise(usual[other])
         one, two = (self.run(self.base, {at: _adding(delta)}, [])["logits"] - usual["logits"] for at in (site, other))
         self.same(one, two, f"what is added there does not tell as if added to {other}")
 
