@@ -12,13 +12,16 @@ import torch
 
 from interp.circuits._graph import Graph, edge_mask, edge_names
 from interp.errors import InputError, unknown
+from interp.figures.text import html, listed, number, told
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
     from jaxtyping import Bool, Float
     from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Circuit:
     """Edges of a model with scores; positive means that the edge helps the metric.
 
@@ -35,6 +38,39 @@ class Circuit:
     metric: str = "logit_diff"
     nodes: Float[Tensor, "writer"] | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        scores = self.edge_scores() or self.node_scores()
+        best = sorted(scores, key=lambda name: -abs(scores[name]) if scores[name] == scores[name] else math.inf)[:4]
+        inside = self.edges()
+        g = self.graph
+        return told(
+            f"Circuit: {len(inside)} of {int(g.edges.sum())} edges in; {self.method or 'no method'}, {self.metric}; "
+            f"{g.n_layers} layers of {g.n_heads} heads",
+            f"in: {listed(inside, 4)}" if inside else "no edge is in: .top(n) or .at_least(score) choose",
+            f"largest scores: {', '.join(f'{name} {number(scores[name])}' for name in best)}" if best else "unscored",
+            ".edges(), .edge_scores(), .plot(), .to_pandas()",
+        )
+
+    def _repr_html_(self) -> str:
+        frame = self.to_pandas().sort_values("score", key=abs, ascending=False)
+        return html(repr(self), frame.to_dict("records"))
+
+    def plot(self, *, max_edges: int | None = None) -> go.Figure:
+        """The circuit as a drawing: layers up, heads across, width and colour by score. The edges that are in, or where none
+        are the strongest of all; at most `max_edges` (150)."""
+        from interp.figures.circuit import draw_circuit
+
+        return draw_circuit(self, max_edges=max_edges)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row an edge of the graph: source, target, score (NaN where it has none), included."""
+        import pandas as pd
+
+        pairs = [name.split("->") for name in edge_names(self.graph, self.graph.edges)]
+        frame = pd.DataFrame(pairs, columns=["source", "target"])
+        there = self.graph.edges
+        return frame.assign(score=self.scores[there].tolist(), included=self.included[there].tolist())
 
     @property
     def n_edges(self) -> int:

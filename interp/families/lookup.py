@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from interp.errors import InputError, unknown
 from interp.families import folder as own_folder
@@ -14,12 +14,17 @@ from interp.families.address import format_address, parse_address
 from interp.families.card import Card, card_names, hub_checkpoints, n_checkpoints, read_card
 from interp.families.read import source_kind
 from interp.families.weights import is_whole
+from interp.figures.text import html, listed, told
 from interp.types import Address, CheckpointRef
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
 
 RECIPES = "experiments/recipes"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Family:
     """Checkpoints of one kind of model over sizes, settings, seeds and steps.
 
@@ -34,6 +39,32 @@ class Family:
     sizes: tuple[str, ...]
     about: Mapping[str, Any]
     find: Callable[[Sequence[str] | None], list[CheckpointRef]]
+
+    def __repr__(self) -> str:
+        licence = self.about.get("licence")
+        n = "" if self.origin == "hub" else f"{len(self.refs)} checkpoints"
+        return told(
+            f"Family {self.name} ({self.origin}): {len(self.sizes)} sizes: {listed(self.sizes)}",
+            n,
+            f"licence {licence}" if licence else "",
+            ".checkpoints(size=, setting=, seed=, step=), .plot(), .to_pandas()",
+        )
+
+    def _repr_html_(self) -> str:
+        return html(repr(self), [] if self.origin == "hub" else self.to_pandas().to_dict("records"))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a checkpoint: size, setting, seed, step, tokens (None where its manifest does not say)."""
+        import pandas as pd
+
+        names = ("size", "setting", "seed", "step", "tokens")
+        return pd.DataFrame([{name: getattr(ref, name) for name in names} for ref in self.refs], columns=list(names))
+
+    def plot(self) -> go.Figure:
+        """Which checkpoints there are: a row a run, a mark a checkpoint, on the log step axis; colours say the size."""
+        from interp.families.figure import family_figure
+
+        return family_figure(self)
 
     @property
     def refs(self) -> list[CheckpointRef]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from interp.errors import InputError
+from interp.figures.text import html, number, told
 from interp.models.building import torch_dtype
 from interp.models.handle import check_inside
 from interp.models.running import run
@@ -28,6 +29,7 @@ from interp.models.sites import DIMS, GLOBAL_SITES, SCORE_SITES, check_site
 from interp.models.state import is_plain
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     import xarray
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from interp.models import Model
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Activations(Mapping[str, "Tensor"]):
     """Site -> tensor [layer, prompt, pos, …]; `dims(site)` names the axes, `coords` what is on them.
 
@@ -47,6 +49,43 @@ class Activations(Mapping[str, "Tensor"]):
     tensors: Mapping[str, Tensor]
     coords: Mapping[str, Mapping[str, list[int]]]
     gradients: Activations | None = None
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{site} [{', '.join(f'{name} {n}' for name, n in zip(self.dims(site), tensor.shape, strict=True))}] "
+            f"{str(tensor.dtype).removeprefix('torch.')} on {tensor.device}"
+            for site, tensor in self.tensors.items()
+        ]
+        shown = lines if len(lines) <= 8 else [*lines[:7], f"and {len(lines) - 7} more"]
+        size = sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+        beside = "" if self.gradients is None else ", with gradients"
+        return told(
+            f"Activations of {len(lines)} sites, {number(size / 1e6)} MB{beside}; .plot(), .to_xarray()", *shown
+        )
+
+    def _repr_html_(self) -> str:
+        return html(repr(self))
+
+    def plot(
+        self,
+        site: str | None = None,
+        *,
+        prompt: int | None = None,
+        layer: int = -1,
+        labels: Sequence[str] | None = None,
+    ) -> go.Figure:
+        """A site (the first one, unless named) as a figure. Attention: the `layer`'s heads on one prompt (the first, unless
+        named), as squares. Everything else: L2 norms over the last axis, averaged over prompts (of one, where `prompt` names
+        it) as layers × positions, of heads and experts averaged over positions too, as layers × heads.
+
+        layer, prompt: places among those that were captured. labels: what stands at the positions, as the tokens' texts.
+
+        Raises:
+            InputError: a site, prompt or layer that was not captured; attention at some queries only.
+        """
+        from interp.hooks.figure import activation_figure
+
+        return activation_figure(self, site, prompt=prompt, layer=layer, labels=labels)
 
     def __getitem__(self, site: str) -> Tensor:
         return self.tensors[site]

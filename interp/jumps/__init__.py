@@ -4,6 +4,6 @@ One detector a file (`sigmoid_fit` is the default); `find_jumps` judges every cu
 """
 
 from interp.jumps.find import find_jumps, onset
-from interp.jumps.record import Jump, format_jumps, jumps_json
+from interp.jumps.record import Jump, Jumps, format_jumps, jumps_json
 
-__all__ = ["Jump", "find_jumps", "format_jumps", "jumps_json", "onset"]
+__all__ = ["Jump", "Jumps", "find_jumps", "format_jumps", "jumps_json", "onset"]

@@ -18,7 +18,7 @@ from interp.jumps.about.sizes import size_table
 from interp.jumps.curve import Curve, default_range, make_curve
 from interp.jumps.describe import Entry, as_none, describe
 from interp.jumps.detectors._spikes import find_spikes, spiked
-from interp.jumps.record import Jump
+from interp.jumps.record import Jump, Jumps
 from interp.jumps.verdict import Limits
 from interp.plugins import load
 from interp.table import CURVE, read_table
@@ -56,7 +56,7 @@ def find_jumps(
     models: bool = True,
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
-) -> list[Jump]:
+) -> Jumps:
     """The jumps of every behaviour curve of a table, ordered by curve: one record a jump, one for a curve without.
 
     measures: judge these measures, indicators too; by default every measure whose kind is "behaviour".
@@ -101,8 +101,8 @@ def find_jumps(
         jumps[entry.key] = [replace(jump, q_value=rate) for jump in jumps[entry.key]]
     listed = [jump for key in sorted(jumps) for jump in jumps[key]]
     if not by_step:
-        return [replace(jump, run="", setting=jump.run) for jump in listed]
-    return listed + (over_seeds(entries, jumps, limits, load("jumps.detectors", detector)) if together else [])
+        return Jumps(replace(jump, run="", setting=jump.run) for jump in listed)
+    return Jumps(listed + (over_seeds(entries, jumps, limits, load("jumps.detectors", detector)) if together else []))
 
 
 def onset(

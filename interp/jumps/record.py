@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from interp.figures.text import html, number, told
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
 
 KINDS = ("abrupt", "gradual", "artefact", "spike", "none", "undetermined", "seed mixture")
 
@@ -89,6 +95,54 @@ class Jump:
     reason: str | None = None
 
 
+class Jumps(list["Jump"]):
+    """The list that `find_jumps` gives, which shows itself."""
+
+    def events(self) -> Jumps:
+        """Without the curves that have none or cannot be judged."""
+        return Jumps(jump for jump in self if jump.kind not in ("none", "undetermined"))
+
+    def __repr__(self) -> str:
+        seen = self.events()
+        lines = [_sentence(jump) for jump in seen[:8]]
+        more = f"and {len(seen) - 8} more" if len(seen) > 8 else ""
+        return told(f"Jumps: {len(self)} entries: {counted(self)}; .events(), .plot(), .to_pandas()", *lines, more)
+
+    def _repr_html_(self) -> str:
+        names = ("run", "setting", "task", "measure", "component", "kind", "step_before", "step_after", "midpoint",
+                 "width_decades", "magnitude", "q_value")  # fmt: skip
+        order = [*self.events(), *(jump for jump in self if jump.kind in ("none", "undetermined"))]
+        return html(repr(self).split("\n")[0], [{name: getattr(jump, name) for name in names} for jump in order])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row an entry, every field a column."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(jump) for jump in self], columns=list(Jump.__dataclass_fields__))
+
+    def plot(self, *, most: int = 60) -> go.Figure:
+        """A row an event, in order of its midpoint, at most `most` of them: the interval of checkpoints it lies in as a bar,
+        its midpoint as a mark; colour and mark say its kind."""
+        from interp.jumps.figure import jumps_figure
+
+        return jumps_figure(self, most)
+
+
+def counted(jumps: Iterable[Jump]) -> str:
+    """How many there are of each kind."""
+    kinds = [jump.kind for jump in jumps]
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in KINDS if kind in kinds) or "no curve"
+
+
+def _sentence(jump: Jump) -> str:
+    run, task, where, kind, *_ = _line(jump)
+    if jump.step_before is None:
+        return f"{run} {task} {where}: {kind}"
+    unit = "parameters" if jump.over == "size" else "step"
+    between = f"{unit} {number(jump.step_before)} to {number(jump.step_after)}"
+    return f"{run} {task} {where}: {kind}, {between}, by {number(jump.magnitude)}"
+
+
 def jumps_json(jumps: Iterable[Jump]) -> dict[str, list[dict[str, Any]]]:
     """`{"jumps": [...]}` with NaN and infinities as null and whole steps as integers, ready for `json.dumps`."""
     return {"jumps": [{name: _plain(name, value) for name, value in asdict(jump).items()} for jump in jumps]}
@@ -103,8 +157,7 @@ def format_jumps(jumps: Iterable[Jump], *, events_only: bool = False) -> str:
     lines = [header, *(_line(jump) for jump in shown)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    counts = {kind: sum(jump.kind == kind for jump in jumps) for kind in KINDS}
-    text.append(", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "no curve")
+    text.append(counted(jumps))
     return "\n".join(text)
 
 

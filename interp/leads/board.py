@@ -5,10 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from interp.figures.text import html, number, told
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Board:
     """The outcome of `rank_leads`. The lists hold one plain mapping a series; NaN is "not defined here".
 
@@ -25,6 +31,36 @@ class Board:
     spec: str
     per_run: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        lines = [
+            f"{name_of(row)} ({row['task']}): {row['verdict']}, gain {number(row['gain'])} bits "
+            f"({number(row['gain_low'])} to {number(row['gain_high'])})"
+            for row in self.leaderboard[:6]
+        ]
+        more = f"and {len(self.leaderboard) - 6} more" if len(self.leaderboard) > 6 else ""
+        said = headline(self)
+        said = said if len(said) <= 300 else f"{said[:299]}…"
+        return told(f"Board: {said}", *lines, more, ".leaderboard, .hindsight, .baselines, .plot(), .to_pandas()")
+
+    def _repr_html_(self) -> str:
+        names = ("indicator", "component", "task", "verdict", "gain", "gain_low", "gain_high", "median_lead", "reason")
+        rows = [{name: row.get(name, math.nan) for name in names} for row in self.leaderboard]
+        return html(repr(self).split("\n")[0], rows)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a series, and which `list` it stands in: leaderboard, hindsight or baselines."""
+        import pandas as pd
+
+        lists = ("leaderboard", "hindsight", "baselines")
+        return pd.DataFrame([{"list": name, **row} for name in lists for row in getattr(self, name)])
+
+    def plot(self, *, most: int = 40) -> go.Figure:
+        """A row an indicator in the board's order, at most `most`: its gain over the trivial measures with its interval, in
+        bits a row; colour and mark say the verdict."""
+        from interp.leads.figure import board_figure
+
+        return board_figure(self, most)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with null for NaN and infinities."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from interp.errors import InputError, unknown
+from interp.figures.text import html, number, told
 from interp.leads.baseline import standardised
 from interp.leads.board import cell, in_columns, name_of, plain
 from interp.leads.panel import Panel, past_budget
@@ -20,7 +21,42 @@ from interp.leads.spec import Spec, read_spec
 from interp.leads.splits import folds
 from interp.table import read_table
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
 N_POINTS = 10
+
+
+class Forecast(dict[str, Any]):
+    """The plain data that `forecast` gives, which shows itself."""
+
+    def __repr__(self) -> str:
+        between = f"{number(self['low'])} to {number(self['high'])}"
+        return told(
+            f"Forecast of {self['run']} ({self['task']}, {self['target']}): {self['status']} at step {number(self['now'])}",
+            f"jumped at {number(self['T'])}" if self["status"] == "jumped" else "",
+            f"chance within a factor {number(self['horizon'])} of steps {number(self['p_next'])}, by its planned end "
+            f"{number(self['p_by_budget'])}",
+            f"predicted step {number(self['predicted'])} ({between}, {self['level']:.0%})",
+            f"why not: {self['reason']}" if self["reason"] else "",
+            ".plot(), .to_pandas()",
+        )
+
+    def _repr_html_(self) -> str:
+        return html(repr(self), self["points"])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a step at which the run is forecast: step, p_next, p_by_budget, predicted, low, high."""
+        import pandas as pd
+
+        return pd.DataFrame(self["points"], columns=["step", "p_next", "p_by_budget", "predicted", "low", "high"])
+
+    def plot(self) -> go.Figure:
+        """The predicted step with its interval, as it was told at every earlier step: a fan that closes."""
+        from interp.leads.figure import forecast_figure
+
+        return forecast_figure(self)
 
 
 def forecast(
@@ -31,7 +67,7 @@ def forecast(
     target: str | None = None,
     direction: str | None = None,
     spec: Spec | Mapping[str, Any] | str | Path | None = None,
-) -> dict[str, Any]:
+) -> Forecast:
     """Will `run` jump within the next factor h of steps, by its budget, and when? Learned from the others.
 
     Gives plain data: `p_next`, `p_by_budget`, `predicted` with `low` and `high` (an interval of nominal coverage
@@ -69,7 +105,7 @@ def forecast(
     out |= {"n_runs": len(panel.runs) - 1, "n_events": int(np.delete(panel.event, me).sum())}
     out["notes"] = [*(f"the run is also in task {name!r}" for name in others), *past_budget(panel)]
     out["spec"] = spec.digest
-    return plain(out)
+    return Forecast(plain(out))
 
 
 def format_forecast(found: Mapping[str, Any]) -> str:

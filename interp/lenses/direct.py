@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from interp.errors import InputError, unknown
+from interp.figures.text import html, number, told
 from interp.hooks.activations import capture
 from interp.lenses.logit import capped
 from interp.measure.metrics import questions
@@ -23,6 +24,8 @@ from interp.models.sites import check_site
 from interp.models.state import refusal
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
     import xarray
     from jaxtyping import Float, Int
     from torch import Tensor
@@ -55,7 +58,7 @@ _NAMES = {
 _NAMES |= {"head": "L{}H{}", "neuron": "L{}N{}"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Attribution(Mapping[str, "Tensor"]):
     """Part -> contributions to the logit difference, prompts last: `head` [layer, head, prompt], `mlp` [layer, prompt],
     `embed` [prompt], …. `dims(part)` names the axes.
@@ -66,6 +69,40 @@ class Attribution(Mapping[str, "Tensor"]):
     by: str
     parts: Mapping[str, Tensor]
     logit_diff: Float[Tensor, "prompt"]
+
+    def __repr__(self) -> str:
+        means = self.means()
+        best = sorted(means, key=lambda name: -abs(means[name]) if means[name] == means[name] else 0)[:5]
+        return told(
+            f"Attribution by {self.by}: {len(means)} contributions to logit(answer) - logit(wrong), {len(self.logit_diff)} prompts",
+            f"mean {number(float(self.logit_diff.nanmean()))}; largest {', '.join(f'{n} {number(means[n])}' for n in best)}",
+            ".named(), .total(), .plot(), .to_pandas(), .to_xarray()",
+        )
+
+    def _repr_html_(self) -> str:
+        means = sorted(self.means().items(), key=lambda item: -abs(item[1]) if item[1] == item[1] else 0)
+        return html(repr(self), [{"component": name, "mean contribution": value} for name, value in means])
+
+    def means(self) -> dict[str, float]:
+        """Component -> its contribution, averaged over the prompts for which it is defined."""
+        return {name: float(values.nanmean()) for name, values in self.named().items()}
+
+    def plot(self, *, most: int = 40) -> go.Figure:
+        """Mean contributions in logits, blue where they help and red where they hurt: heads as a grid of layers and heads with
+        the MLP and the heads' bias beside, everything else as bars, the `most` largest ones where there are more."""
+        from interp.lenses.figure import attribution_figure
+
+        return attribution_figure(self, most)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a component and prompt: component, prompt, contribution (logits)."""
+        import pandas as pd
+
+        rows = {name: values.tolist() for name, values in self.named().items()}
+        frame = pd.DataFrame(rows).rename_axis("prompt").reset_index()
+        return frame.melt("prompt", var_name="component", value_name="contribution")[
+            ["component", "prompt", "contribution"]
+        ]
 
     def __getitem__(self, part: str) -> Tensor:
         if part not in self.parts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -106,7 +106,7 @@ def attention_figure(
     Raises:
         InputError: more than one prompt; labels that are not as many as tokens; a layer or head that does not exist.
     """
-    from interp.figures import style
+    from interp.figures.grids import squares
 
     prompt = tokens[None] if tokens.dim() == 1 else tokens
     if len(prompt) != 1:
@@ -116,29 +116,5 @@ def attention_figure(
         raise InputError(f"expected {prompt.shape[1]} labels, one a token, got {len(names)}")
     shown = check_indices("head", heads, model.n_heads)
     pattern = capture(model, prompt, "pattern", layers=layer, heads=shown)["pattern"][0, 0].float().cpu().numpy()
-    return _squares(
-        pattern, names, [f"L{check_indices('layer', layer, model.n_layers)[0]}H{head}" for head in shown], style
-    )
-
-
-def _squares(pattern: Any, names: list[str], titles: list[str], style: Any) -> go.Figure:
-    """At most four squares a row."""
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
-    n_columns = min(4, len(titles))
-    n_rows = -(-len(titles) // n_columns)
-    figure = make_subplots(rows=n_rows, cols=n_columns, subplot_titles=titles, shared_xaxes="all", shared_yaxes="all")
-    for i, attention in enumerate(pattern):
-        square = go.Heatmap(
-            z=attention,
-            coloraxis="coloraxis",
-            customdata=[[[query, key] for key in names] for query in names],
-            hovertemplate="from %{customdata[0]} to %{customdata[1]}: %{z:.3f}<extra>" + titles[i] + "</extra>",
-        )
-        figure.add_trace(square, row=i // n_columns + 1, col=i % n_columns + 1)
-    ticks = {"tickvals": list(range(len(names))), "ticktext": names, "showgrid": False}
-    figure.update_xaxes(**ticks)
-    figure.update_yaxes(**ticks, autorange="reversed")
-    colours = {"colorscale": [[0.0, style.PAPER], [1.0, style.HELPS]], "cmin": 0, "cmax": 1}
-    return style.styled(figure, height=120 + 260 * n_rows, coloraxis=colours)
+    titles = [f"L{check_indices('layer', layer, model.n_layers)[0]}H{head}" for head in shown]
+    return squares(pattern, names, titles)

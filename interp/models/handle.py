@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from interp.errors import InputError
-from interp.models import native
+from interp.figures.text import html
+from interp.models import native, showing
 from interp.models.state import state_of
 from interp.models.swapping import copy_into
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
     from jaxtyping import Bool, Float, Int
     from torch import Tensor, nn
     from transformer_lens.model_bridge import TransformerBridge
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from interp.types import CheckpointRef
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False, kw_only=True, repr=False)
 class Model:
     """A transformer: the plain module, what it was built from, and where its activations are.
 
@@ -51,6 +54,20 @@ class Model:
     _state: State | None = field(default=None, repr=False)
     _first: Tensor | None = field(default=None, repr=False)
     _proved: dict[str, bool] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        return showing.line(self)
+
+    def _repr_html_(self) -> str:
+        return html(repr(self), self.to_pandas().to_dict("records"))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a parameter: name, shape, n, rms (the root of its mean square), dtype."""
+        return showing.parameters(self)
+
+    def plot(self) -> go.Figure:
+        """The size of the weights: the root mean square of every parameter, blocks × parameters."""
+        return showing.figure(self)
 
     def __call__(
         self, tokens: Int[Tensor, "prompt pos"], mask: Bool[Tensor, "prompt pos"] | None = None

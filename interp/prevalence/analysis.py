@@ -6,18 +6,22 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from interp.errors import InputError, unknown
+from interp.figures.text import html, listed, percent, told
 from interp.jumps import find_jumps
 from interp.prevalence.curves import FOUND, curve_rows, levels, scan_parameters
 from interp.prevalence.power import TRUE, confusion
 from interp.prevalence.shares import Shares, permutation_p, shares
 from interp.table import read_table
 from interp.table.events import LEAST_RISE, Change
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 MODERATORS = (
     "skill",
@@ -35,7 +39,7 @@ MODERATORS = (
 JUMPS = (*TRUE[:3],)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Prevalence:
     """The outcome of `prevalence`. The lists hold one plain mapping a row; NaN is "not defined here".
 
@@ -54,6 +58,31 @@ class Prevalence:
     moderators: tuple[dict[str, Any], ...] = ()
     by: str | None = None
     notes: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        jumps = [row for row in self.shares if row["kind"] == "jump"]
+        lines = [
+            f"{row['measure']}{'' if row['group'] == 'all' else ', ' + str(row['group'])}: {percent(row['share'])} jump "
+            f"({percent(row['low'])} to {percent(row['high'])}; {row['n']} curves)"
+            for row in jumps[:6]
+        ]
+        more = f"and {len(jumps) - 6} more" if len(jumps) > 6 else ""
+        measures = listed(dict.fromkeys(row["measure"] for row in self.shares))
+        by = f" by {self.by}" if self.by else ""
+        return told(f"Prevalence of jumps{by}: {measures}", *lines, more, ".shares, .power, .plot(), .to_pandas()")
+
+    def _repr_html_(self) -> str:
+        return html(repr(self).split("\n")[0], self.shares)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`shares` as a table."""
+        return pd.DataFrame(self.shares)
+
+    def plot(self) -> go.Figure:
+        """The shares with their 95 % intervals, a row a measure, group and kind."""
+        from interp.prevalence.figure import prevalence_figure
+
+        return prevalence_figure(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with null for NaN."""

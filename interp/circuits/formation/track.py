@@ -21,6 +21,7 @@ from interp.circuits._masked import masked_values
 from interp.circuits.formation.roles import role_scores
 from interp.circuits.testing.faithfulness import exact_match, of_circuit
 from interp.circuits.testing.size import GRID, smallest_faithful
+from interp.figures.text import html, told
 from interp.table.forming import (
     FALSE_RATE,
     STRICT,
@@ -33,6 +34,8 @@ from interp.table.forming import (
 )
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
     from jaxtyping import Bool, Float
     from torch import Tensor
 
@@ -113,11 +116,47 @@ class TrackedCircuit:
     snapshots: tuple[Snapshot, ...]
 
     def __repr__(self) -> str:
-        told = "; ".join(
-            f"{name}: {', '.join(_told(each) for each in found) or 'never present'}"
-            for name, found in (("weak", self.intervals), ("strict", self.strict))
+        steps = [snap.step for snap in self.snapshots]
+        span = f", steps {steps[0]} to {steps[-1]}" if steps else ""
+        return told(
+            f"TrackedCircuit: {len(steps)} checkpoints{span}",
+            *(
+                f"{name}: {', '.join(_told(each) for each in found[:4]) or 'never present'}"
+                + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+                for name, found in (("weak", self.intervals), ("strict", self.strict))
+            ),
+            ".intervals, .strict, .plot(), .film(), .to_pandas()",
         )
-        return f"<TrackedCircuit: {len(self.snapshots)} checkpoints; {told}>"
+
+    def _repr_html_(self) -> str:
+        return html(repr(self), self.to_pandas().to_dict("records"))
+
+    def plot(self) -> go.Figure:
+        """The share of held-out prompts that the circuit carries at every checkpoint, by the weak and the strict criterion,
+        beside the whole model's; the presences are shaded."""
+        from interp.circuits.formation.figure import tracked_figure
+
+        return tracked_figure(self)
+
+    def film(self) -> go.Figure:
+        """The circuits themselves, with a slider over the checkpoints."""
+        from interp.figures.circuit import draw_circuit
+
+        return draw_circuit({snap.step: snap.circuit for snap in self.snapshots})
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a checkpoint: step, the shares of prompts that the circuit (carried, strict) and the whole model (whole,
+        whole_strict) get right, size in edges, metric, similarity to the previous checkpoint's circuit and its noise floor."""
+        import pandas as pd
+
+        shares = ("carried", "whole", "strict", "whole_strict")
+        rows = [
+            {"step": snap.step}
+            | {name: float(getattr(snap, name).mean()) for name in shares}
+            | {name: getattr(snap, name) for name in ("size", "metric", "similarity", "noise_floor", "passes")}
+            for snap in self.snapshots
+        ]
+        return pd.DataFrame(rows)
 
     def node_rows(self) -> list[dict[str, Any]]:
         """The trajectory of every node's score, a row a checkpoint and component, in the table's columns."""

@@ -20,9 +20,12 @@ from interp.circuits._attribution import Pair, pair_of
 from interp.circuits._circuit import Circuit
 from interp.circuits._masked import masked_values
 from interp.errors import InputError
+from interp.figures.text import html, number, told
 from interp.measure import scoring
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
     from jaxtyping import Float
     from torch import Tensor
 
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Faithfulness:
     """Faithfulness of the best edges of a circuit, for several sizes.
 
@@ -48,6 +51,40 @@ class Faithfulness:
     metric_values: tuple[float, ...]
     clean: float
     empty: float
+
+    def __repr__(self) -> str:
+        points = [f"{n}: {number(value)}" for n, value in zip(self.n_edges, self.values, strict=True)]
+        shown = points if len(points) <= 8 else [*points[:4], "…", *points[-3:]]
+        return told(
+            f"Faithfulness: {len(points)} sizes of a circuit, CPR {number(self.cpr)}, CMD {number(self.cmd)}",
+            f"edges: f  {', '.join(shown)}",
+            f"metric of all edges {number(self.clean)}, of none {number(self.empty)}; .plot(), .to_pandas()",
+        )
+
+    def _repr_html_(self) -> str:
+        return html(repr(self), self.to_pandas().to_dict("records"))
+
+    def plot(self) -> go.Figure:
+        """f over the number of edges, on a log axis (0 edges stand at its left end)."""
+        from interp.figures import plots, style
+
+        title = "edges in the circuit (log scale; 0 is at the left end)"
+        return plots.curves(
+            self.n_edges,
+            {"f": self.values},
+            title="Faithfulness of the best edges",
+            x_axis=style.step_axis(self.n_edges, title=title),
+            y_title="faithfulness (all edges 1, none 0)",
+            places=style.placed(list(self.n_edges), style.zero_place(self.n_edges)).tolist(),
+            names=[f"{n} edges ({share:.2%})" for n, share in zip(self.n_edges, self.fractions, strict=True)],
+        )
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a size: fraction, n_edges, faithfulness, metric."""
+        import pandas as pd
+
+        columns = {"fraction": self.fractions, "n_edges": self.n_edges, "faithfulness": self.values}
+        return pd.DataFrame({**columns, "metric": self.metric_values})
 
     @property
     def cpr(self) -> float:

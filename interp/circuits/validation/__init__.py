@@ -22,8 +22,12 @@ from interp.circuits.testing.faithfulness import checked_pair
 from interp.circuits.validation._effects import SHARES, Ground, gradients, ground, turned_round
 from interp.circuits.validation._groups import MARGIN, Group, backups, cancelling
 from interp.circuits.validation._minimality import MOST_EDGES, minimality
+from interp.figures.text import html
 
 if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
     from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
@@ -85,7 +89,27 @@ class Validation:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"<Validation: {self.summary()}>"
+        lines = [line if len(line) <= 240 else f"{line[:239]}…" for line in self.summary().split("\n")]
+        more = [f"and {len(lines) - 10} more: .summary()"] if len(lines) > 11 else []
+        return "Validation: " + "\n  ".join([*(lines[:10] if more else lines), *more])
+
+    def _repr_html_(self) -> str:
+        return html(repr(self), self.to_pandas().to_dict("records"))
+
+    def plot(self) -> go.Figure:
+        """Every component's score by noising, denoising and gradient, in shares of the behaviour."""
+        from interp.figures import plots
+
+        kinds = ("noising", "denoising", "gradient")
+        groups = {kind: [row[kind] for row in self.scores.values()] for kind in kinds}
+        title = f"{self.n_edges} live edges keep {self.faithfulness:.2f}; completeness {self.completeness:.2f}"
+        return plots.bars(list(self.scores), groups, title=title, unit="share of the behaviour")
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row a component: its scores by noising, denoising and gradient."""
+        import pandas as pd
+
+        return pd.DataFrame.from_dict(dict(self.scores), orient="index").rename_axis("component").reset_index()
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; NaN becomes null."""

@@ -1,0 +1,61 @@
+"""The board and a forecast as figures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interp.figures import plots, style
+from interp.leads.board import name_of
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from interp.leads.board import Board
+    from interp.leads.forecast import Forecast
+
+
+def board_figure(board: Board, most: int) -> go.Figure:
+    """What `Board.plot` draws."""
+    several = len({row["task"] for row in board.leaderboard}) > 1
+    rows = [
+        {
+            "name": name_of(row) + (f" · {row['task']}" if several else ""),
+            "value": row["gain"],
+            "low": row["gain_low"],
+            "high": row["gain_high"],
+            "group": row["verdict"],
+            "note": row["reason"],
+        }
+        for row in board.leaderboard[:most]
+    ]
+    n = len(board.leaderboard)
+    title = f"What {n} indicators add to the trivial measures" + (f" (the first {most})" if n > most else "")
+    figure = plots.intervals(rows, title=title, unit="gain (bits a row)", word="verdict")
+    return figure.update_xaxes(zeroline=True, zerolinecolor=style.MUTED)
+
+
+def forecast_figure(found: Forecast) -> go.Figure:
+    """What `Forecast.plot` draws: on both axes, steps."""
+    points = found["points"]
+    at, ends = [point["step"] for point in points], []
+    for key in ("predicted", "low", "high"):
+        ends += [point[key] for point in points if point[key] is not None]
+    steps = [*at, *ends, *(step for step in (found["now"], found["T"], found["budget"]) if step is not None)]
+    zero = style.zero_place(steps)
+    figure = plots.over_steps(
+        at,
+        {"predicted": [point["predicted"] for point in points]},
+        title=f"When does {found['run']} jump? ({found['status']})",
+        y_title="predicted step of the jump",
+    )
+    band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
+    x = style.placed(at, zero).tolist()
+    figure.add_scatter(x=x, y=[point["low"] for point in points], name="low", **band)
+    fill = {"fill": "tonexty", "fillcolor": style.see_through(style.SETTING_COLOURS[0], 0.18)}
+    figure.add_scatter(x=x, y=[point["high"] for point in points], name="high", **band, **fill)
+    for key, word, dash in (("T", "jumped", "solid"), ("budget", "planned end", "dot")):
+        if found[key] is not None:
+            line = {"color": style.ACCENT if key == "T" else style.MUTED, "width": 1.5, "dash": dash}
+            figure.add_hline(y=found[key], line=line, annotation_text=word)
+    axis = style.step_axis(steps, title="")
+    return figure.update_yaxes(**{key: axis[key] for key in ("type", "tickvals", "ticktext", "range")})
