@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interp.figures import grids, style
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from interp.families.lookup import Family
-
 MOST_ROWS = 120
 """Runs that are drawn: a choice, two screens of rows."""
 
 
-def family_figure(family: Family) -> go.Figure:
+def family_figure(family: Any) -> go.Figure:
     """What `Family.plot` draws."""
     import plotly.graph_objects as go
 

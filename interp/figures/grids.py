@@ -60,7 +60,7 @@ def heatmap(
     if text is not None:
         grid.update(text=text, texttemplate="%{text}", textfont={"size": 11})
     figure = go.Figure(grid)
-    height = int(np.clip(150 + 26 * len(rows), 240, 1400))
+    height = int(np.clip(150 + 26 * len(rows), 280, 1400))
     style.styled(figure, height=height, title=heading(title), plot_bgcolor=GREY_CELL)
     figure.update_xaxes(**_ticks(columns, 24), showgrid=False, title={"text": column_title})
     figure.update_yaxes(**_ticks(rows, 48), showgrid=False, title={"text": row_title}, autorange="reversed")
@@ -69,7 +69,7 @@ def heatmap(
 
 def squares(patterns: Any, names: Sequence[Any], titles: Sequence[str], *, title: str = "") -> go.Figure:
     """Attention patterns [head, query, key] as squares, at most four a row: queries down, keys across."""
-    patterns = np.asarray(patterns, dtype=float)
+    patterns = np.asarray(patterns)
     names = [str(name) for name in names]
     if patterns.shape[1:] != (len(names), len(names)):
         raise InputError(f"expected patterns [head, {len(names)}, {len(names)}], one a name, got {patterns.shape}")
@@ -94,7 +94,8 @@ def squares(patterns: Any, names: Sequence[Any], titles: Sequence[str], *, title
     figure.update_xaxes(**_ticks(names, 24), showgrid=False)
     figure.update_yaxes(**_ticks(names, 24), showgrid=False, autorange="reversed")
     colours = {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 1, "colorbar": {"thickness": 14, "outlinewidth": 0}}
-    return style.styled(figure, height=150 + 240 * n_rows, coloraxis=colours, title=heading(title))
+    style.styled(figure, height=170 + 240 * n_rows, coloraxis=colours, title=heading(title))
+    return figure.update_layout(margin={"t": 84}, title_y=1 - 20 / (170 + 240 * n_rows))
 
 
 def heading(title: str) -> dict[str, Any]:

@@ -64,14 +64,14 @@ def listed(names: Iterable[Any], most: int = 6) -> str:
     return ", ".join(every[:most]) + (f", … ({len(every)})" if len(every) > most else "")
 
 
-def html(text: str, rows: Sequence[Mapping[str, Any]] = (), *, most: int = MOST_ROWS) -> str:
+def html(text: str, rows: Sequence[Mapping[Any, Any]] = (), *, most: int = MOST_ROWS) -> str:
     """A result in a notebook: its lines, and under them the first rows of its numbers."""
     title, *facts = text.split("\n")
     lines = [f"<b>{escape(title)}</b>", *(escape(fact.strip()) for fact in facts)]
     return "<div>" + "<br>".join(lines) + _html_table(rows, most) + "</div>"
 
 
-def _html_table(rows: Sequence[Mapping[str, Any]], most: int) -> str:
+def _html_table(rows: Sequence[Mapping[Any, Any]], most: int) -> str:
     if not rows:
         return ""
     names = list(rows[0])

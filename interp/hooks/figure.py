@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interp.errors import InputError, unknown
 from interp.figures import grids
@@ -12,11 +12,9 @@ from interp.models.site_tensors import check_indices
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from interp.hooks.activations import Activations
-
 
 def activation_figure(
-    acts: Activations, site: str | None, *, prompt: int | None, layer: int, labels: Sequence[str] | None
+    acts: Any, site: str | None, *, prompt: int | None, layer: int, labels: Sequence[str] | None
 ) -> go.Figure:
     """What `Activations.plot` draws."""
     if site is None:

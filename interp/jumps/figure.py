@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interp.figures import plots, style
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from interp.jumps.record import Jumps
 
-
-def jumps_figure(jumps: Jumps, most: int) -> go.Figure:
+def jumps_figure(jumps: Any, most: int) -> go.Figure:
     """What `Jumps.plot` draws."""
     seen = sorted((j for j in jumps.events() if j.midpoint is not None), key=lambda jump: (jump.midpoint, jump.run))
     shown = seen[:most]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": " · ".join(
                 filter(None, (jump.run or jump.setting or "all", jump.task, jump.measure, jump.component))

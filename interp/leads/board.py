@@ -60,7 +60,7 @@ class Board:
         bits a row; colour and mark say the verdict."""
         from interp.leads.figure import board_figure
 
-        return board_figure(self, most)
+        return board_figure([(name_of(row), row) for row in self.leaderboard], most)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with null for NaN and infinities."""

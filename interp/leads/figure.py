@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from interp.figures import plots, style
-from interp.leads.board import name_of
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from interp.leads.board import Board
-    from interp.leads.forecast import Forecast
 
-
-def board_figure(board: Board, most: int) -> go.Figure:
-    """What `Board.plot` draws."""
-    several = len({row["task"] for row in board.leaderboard}) > 1
+def board_figure(series: Sequence[tuple[str, Mapping[str, Any]]], most: int) -> go.Figure:
+    """What `Board.plot` draws, of the names and rows of its leaderboard."""
+    several = len({row["task"] for _, row in series}) > 1
     rows = [
         {
-            "name": name_of(row) + (f" · {row['task']}" if several else ""),
+            "name": name + (f" · {row['task']}" if several else ""),
             "value": row["gain"],
             "low": row["gain_low"],
             "high": row["gain_high"],
             "group": row["verdict"],
             "note": row["reason"],
         }
-        for row in board.leaderboard[:most]
+        for name, row in series[:most]
     ]
-    n = len(board.leaderboard)
+    n = len(series)
     title = f"What {n} indicators add to the trivial measures" + (f" (the first {most})" if n > most else "")
     figure = plots.intervals(rows, title=title, unit="gain (bits a row)", word="verdict")
     return figure.update_xaxes(zeroline=True, zerolinecolor=style.MUTED)
 
 
-def forecast_figure(found: Forecast) -> go.Figure:
+def forecast_figure(found: Any) -> go.Figure:
     """What `Forecast.plot` draws: on both axes, steps."""
     points = found["points"]
     at, ends = [point["step"] for point in points], []

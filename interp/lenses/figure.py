@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 
     import plotly.graph_objects as go
 
-    from interp.lenses.direct import Attribution
-    from interp.lenses.logit import LensLogits
 
-UNIT = "logit(answer) - logit(wrong)"
+UNIT = "logits"
+"""Of logit(answer) - logit(wrong), averaged over prompts."""
 
 
-def attribution_figure(found: Attribution, most: int) -> go.Figure:
+def attribution_figure(found: Any, most: int) -> go.Figure:
     """What `Attribution.plot` draws."""
     if found.by == "head" and "head" in found:
         heads = found["head"].nanmean(-1)
@@ -34,7 +33,7 @@ def attribution_figure(found: Attribution, most: int) -> go.Figure:
             grid.numpy(),
             [f"L{layer}" for layer in range(len(grid))],
             [*(f"H{head}" for head in range(heads.shape[1])), *beside],
-            title=f"What each writes to the answer itself (beside: {rest})",
+            title=f"Direct effect on logit(answer) - logit(wrong); {rest}",
             row_title="layer",
             column_title="component",
             unit=UNIT,
@@ -43,12 +42,12 @@ def attribution_figure(found: Attribution, most: int) -> go.Figure:
     means = found.means()
     names = sorted(means, key=lambda name: -abs(means[name]) if means[name] == means[name] else 0)[:most]
     shown = [name for name in means if name in set(names)]
-    title = f"What each {found.by} writes to the answer itself"
+    title = f"Direct effect on logit(answer) - logit(wrong), by {found.by}"
     title += f" (the {most} largest of {len(means)})" if len(means) > most else ""
     return plots.bars(shown, {"": [means[name] for name in shown]}, title=title, unit=UNIT, signed=True)
 
 
-def lens_figure(logits: LensLogits, prompt: int, labels: Sequence[str] | None, token: int | None) -> go.Figure:
+def lens_figure(logits: Any, prompt: int, labels: Sequence[str] | None, token: int | None) -> go.Figure:
     """What `LensLogits.plot` draws."""
     prompt = check_indices("prompt", prompt, logits.shape[1])[0]
     probabilities = logits[:, prompt].float().softmax(-1).cpu()

@@ -29,7 +29,7 @@ class LensLogits(torch.Tensor):
     layers: which layers these are. tokenizer: the model's, for the figure's words.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
     layers: list[int]
     tokenizer: Any
 

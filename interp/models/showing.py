@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,12 +13,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from interp.models.handle import Model
 
 _BLOCK = re.compile(r"^(?P<stack>.*?)\.(?P<block>\d+)\.(?P<rest>.+)$")
 
 
-def line(model: Model) -> str:
+def line(model: Any) -> str:
     """What a model says of itself: architecture, shape, size, where it is, and which checkpoint's weights it holds."""
     sizes = [p.numel() for p in model.module.parameters()]
     first = next(iter(model.module.parameters()), None)
@@ -40,7 +39,7 @@ def line(model: Model) -> str:
     )
 
 
-def _shape(model: Model) -> str:
+def _shape(model: Any) -> str:
     names = ("n_layers", "n_heads", "d_model", "n_ctx", "d_vocab")
     found = []
     for name in names:
@@ -51,7 +50,7 @@ def _shape(model: Model) -> str:
     return ", ".join(found)
 
 
-def parameters(model: Model) -> pd.DataFrame:
+def parameters(model: Any) -> pd.DataFrame:
     """What `Model.to_pandas` gives."""
     import pandas as pd
 
@@ -68,7 +67,7 @@ def parameters(model: Model) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "shape", "n", "rms", "dtype"])
 
 
-def figure(model: Model) -> go.Figure:
+def figure(model: Any) -> go.Figure:
     """What `Model.plot` draws."""
     from interp.figures import grids, plots
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interp.figures import grids, plots
+from interp.figures import grids, plots, style
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from interp.patching.result import Patched
 
-
-def patched_figure(patched: Patched, *, normalised: bool) -> go.Figure:
+def patched_figure(patched: Any, *, normalised: bool) -> go.Figure:
     """What `Patched.plot` draws."""
     values = (patched.normalised() if normalised else patched.values).numpy()
     into_corrupt = patched.direction == "denoise"
@@ -23,9 +22,14 @@ def patched_figure(patched: Patched, *, normalised: bool) -> go.Figure:
     title = f"{patched.site}: {'clean into corrupt' if into_corrupt else 'corrupt into clean'}"
     labels = [[_name(axis, place) for place in patched.coords[axis]] for axis in patched.by]
     if len(patched.by) < 2:
-        return plots.bars(
-            labels[0] if labels else ["all"], {"": np.atleast_1d(values).tolist()}, title=title, unit=unit
-        )
+        names = labels[0] if labels else ["all"]
+        figure = plots.bars(names, {"": np.atleast_1d(values).tolist()}, title=title, unit=unit)
+        ends = (0.0, 1.0) if normalised else (patched.corrupt, patched.clean)
+        for word, end, place in zip(("corrupt", "clean"), ends, ("bottom", "top"), strict=True):
+            if math.isfinite(end):
+                line = {"color": style.ACCENT, "width": 1.5, "dash": "dot"}
+                figure.add_vline(x=end, line=line, annotation_text=word, annotation_position=f"{place} right")
+        return figure
     *first, columns = labels
     rows = [" ".join(names) for names in _product(first)]
     return grids.heatmap(

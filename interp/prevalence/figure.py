@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interp.figures import plots
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from interp.prevalence.analysis import Prevalence
 
-
-def prevalence_figure(found: Prevalence) -> go.Figure:
+def prevalence_figure(found: Any) -> go.Figure:
     """What `Prevalence.plot` draws."""
     rows = [
         {

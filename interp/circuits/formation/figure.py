@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interp.figures import plots, style
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-
-    from interp.circuits.formation.track import TrackedCircuit
 
 _LINES = {
     "carried": "circuit",
@@ -19,7 +17,7 @@ _LINES = {
 }
 
 
-def tracked_figure(tracked: TrackedCircuit) -> go.Figure:
+def tracked_figure(tracked: Any) -> go.Figure:
     """What `TrackedCircuit.plot` draws."""
     frame = tracked.to_pandas()
     steps = frame["step"].tolist()
