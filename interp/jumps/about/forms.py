@@ -29,7 +29,8 @@ from interp.jumps.detectors._atoms import sigmoid, whiten
 PARAMETERS = {"flat": 1, "sigmoid": 4, "power law": 3, "broken power law": 6, "piecewise": 6}
 MOST_KNOTS = 24
 REFINEMENTS = 8
-EVALUATIONS = 200
+EVALUATIONS = 25
+CLIMBS, SHRINK = 12, 0.7
 AROUND = np.array(list(product((-1, 0, 1), repeat=2)))
 
 
@@ -65,20 +66,33 @@ def best_model(bic: dict[str, float]) -> tuple[str | None, float]:
 
 
 def _best_gain(residual: Float[ndarray, "point"], name: str, grid: tuple[float, ...], rho: float) -> float:
-    """What the best member of a form explains: the best of its lattice for each sign of the first parameter, moved to
-    the nearest optimum (the broken power law has several)."""
+    """What the best member of a form explains: the best of its lattice for each sign of the first parameter (the broken
+    power law has several optima), moved uphill: on ever finer lattices, or, where these would be large, by gradients."""
     form, x = _FORMS[name], np.array(grid)
     lattice, atoms = _lattice(name, grid, rho)
     gain = (residual @ atoms) ** 2
     signs = np.sign(lattice[0])
-    starts = [lattice[:, np.where(signs == sign, gain, -1).argmax()] for sign in np.unique(signs)]
+    starts = [lattice[:, int(np.where(signs == sign, gain, -1).argmax())] for sign in np.unique(signs)]
+
+    def gained(at: Float[ndarray, "parameter some"]) -> Float[ndarray, "some"]:
+        return np.asarray((residual @ _normalised(form(x, at), rho)) ** 2)
 
     def left(at: Float[ndarray, "parameter"]) -> Float[ndarray, "point"]:
         atom = _normalised(form(x, at[:, None]), rho)[:, 0]
         return residual - (residual @ atom) * atom
 
-    ends = [least_squares(left, start, method="lm", max_nfev=EVALUATIONS).x for start in starts]
-    return max(float(gain.max()), *(float(residual @ residual - (left(end) ** 2).sum()) for end in ends))
+    best = float(gain.max())
+    if len(lattice) > 2:
+        ends = [least_squares(left, start, method="lm", max_nfev=EVALUATIONS).x for start in starts]
+        return max(best, *(float(gained(end[:, None])[0]) for end in ends))
+    around = np.array(list(product((-1, 0, 1), repeat=len(lattice)))).T
+    reach = np.array([[np.diff(np.unique(axis)).min()] for axis in lattice])
+    for at in starts:
+        for shrink in SHRINK ** np.arange(CLIMBS):
+            tried = at[:, None] + around * reach * shrink
+            found = gained(tried)
+            at, best = tried[:, int(found.argmax())], max(best, float(found.max()))
+    return best
 
 
 def _normalised(values: Float[ndarray, "point atom"], rho: float) -> Float[ndarray, "point atom"]:
