@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp.engine.config import Experiment, FamilySpec, TaskSpec
-from interp.engine.units import choose_steps, task_of
+from interp import plugins
+from interp.engine.config import Experiment, FamilySpec
+from interp.engine.planning_circuits import Shape, Unshaped, passes_at
+from interp.engine.planning_tasks import TaskNeeds, described, few, shape_of, task_needs
+from interp.engine.units import choose_steps
 from interp.errors import unknown
-from interp.families.read import source_kind
-from interp.types import CheckpointRef, Task
+from interp.types import CheckpointRef
 
 if TYPE_CHECKING:
     from interp.training import PlannedRun
@@ -31,12 +33,8 @@ HUB_BYTES = 2
 """Bytes a parameter of weights on the hub: the listed families store half precision; twice that where they do not."""
 
 
-BYTES_PER_TOKEN = 4
-"""Of English text under the tokenizers of the listed families."""
-
-
-N_TRIED = 8
-"""How many questions of a text task are asked to see what a question costs."""
+ASSUMED: Shape = (12, 12)
+"""Layers and heads where neither files nor recipe say: those of GPT-2 small and of Pythia-160m."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,12 +93,15 @@ def plan(experiment: Experiment, *, root: str | Path | None = None, gpu: str | N
 _SUMMED = (
     "runs",
     "checkpoints",
+    "compared_checkpoints",
+    "circuit_checkpoints",
     "to_train",
     "to_download",
     "download_gb",
     "disk_gb",
     "training_flops",
     "measuring_flops",
+    "circuit_flops",
 )
 
 
@@ -124,23 +125,28 @@ def measured_flops_per_second(size: int = 512, seconds: float = 0.2) -> float:
 def _family_needs(spec: FamilySpec, experiment: Experiment, root: str | Path | None) -> dict[str, Any]:
     """Counts and amounts of one entry of `families`."""
     name, planned = _planned(spec, root)
-    refs = [ref for stored in _by_run(planned) for ref in _chosen(stored, spec)]
-    fetch = [ref for ref in refs if ref.path is None and "source" in ref.manifest]
+    runs = [(stored, _chosen(stored, spec)) for stored in _by_run(planned)]
+    refs = [ref for _, chosen in runs for ref in chosen]
+    beside = [ref for stored, chosen in runs for ref in _compared(stored, chosen, experiment)]
+    fetch = [ref for ref in (*refs, *beside) if ref.path is None and "source" in ref.manifest]
     stored_bytes = DTYPE_BYTES["float32"]
     n_params = [_n_params(ref) for ref in refs]
     needs: dict[str, TaskNeeds] = {}  # by the task as a run was trained on it
     measuring = 0.0
-    for ref, count in zip(refs, n_params, strict=True):
+    for ref, passes in [*((ref, "passes") for ref in refs), *((ref, "shared") for ref in beside)]:
         for task in experiment.tasks:
-            described = _described(task, ref)
-            if described not in needs:
-                needs[described] = _task_needs(experiment, task, ref)
-            measuring += 2 * count * needs[described].tokens * needs[described].passes
+            label = described(task, ref)
+            if label not in needs:
+                needs[label] = task_needs(experiment, task, ref)
+            measuring += 2 * _n_params(ref) * needs[label].tokens * getattr(needs[label], passes)
+    circuits = _circuit_needs(experiment, [chosen for _, chosen in runs], needs)
     train = _to_train(spec, root)
     return {
         "family": name,
         "runs": len(_by_run(planned)),
         "checkpoints": len(refs),
+        "compared_checkpoints": len(beside),
+        "circuit_checkpoints": circuits.checkpoints,
         "to_train": len(train),
         "to_download": len(fetch),
         "download_gb": sum(_n_params(ref) for ref in fetch) * HUB_BYTES / 1e9,
@@ -151,9 +157,57 @@ def _family_needs(spec: FamilySpec, experiment: Experiment, root: str | Path | N
         / 1e9,
         "memory_gb": 2 * max(n_params, default=0) * DTYPE_BYTES.get(experiment.dtype, 4) / 1e9,
         "training_flops": float(sum(6 * _run_params(run) * _run_tokens(run) for run in train)),
-        "measuring_flops": measuring,
+        "measuring_flops": measuring + circuits.flops,
+        "circuit_flops": circuits.flops,
         "tasks": {name: {"tokens": each.tokens, "forward_passes": each.passes} for name, each in needs.items()},
+        "notes": list(circuits.notes),
     }
+
+
+def _compared(
+    stored: Sequence[CheckpointRef], chosen: Sequence[CheckpointRef], experiment: Experiment
+) -> list[CheckpointRef]:
+    """Checkpoints of a run that are not measured, and read all the same because a measure compares with them."""
+    wanted = {need for measure in experiment.measures for need in plugins.module("indicators", measure.name).NEEDS}
+    steps = [ref.step for ref in stored]
+    places = {steps.index(ref.step) for ref in chosen}
+    used = {max(place - 1, 0) for place in places} if "previous" in wanted else set()
+    used |= {0} if "initial" in wanted and places else set()
+    used |= {len(stored) - 1} if "final" in wanted and places else set()
+    return [stored[place] for place in sorted(used - places)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitNeeds:
+    """checkpoints: at how many a circuit is looked for. notes: what was assumed."""
+
+    checkpoints: int = 0
+    flops: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+def _circuit_needs(
+    experiment: Experiment, runs: Sequence[Sequence[CheckpointRef]], needs: Mapping[str, TaskNeeds]
+) -> CircuitNeeds:
+    """What circuits cost in a family: at every so many of the chosen checkpoints, and at the last."""
+    wanted = experiment.circuits
+    if wanted is None:
+        return CircuitNeeds()
+    flops, notes = 0.0, dict[str, None]()
+    at = [ref for run in runs for k, ref in enumerate(run) if k % wanted.every == 0 or k == len(run) - 1]
+    for ref in at:
+        shape = shape_of(ref)
+        for task in experiment.tasks:
+            skill, split_seed = few(described(task, ref), task, ref)
+            try:
+                passes = passes_at(skill, split_seed, wanted, shape)
+            except Unshaped:
+                passes = passes_at(skill, split_seed, wanted, ASSUMED)
+                notes[f"{ref.family}:{ref.size}: its shape is not known here; circuits are counted for {ASSUMED[0]} layers of "
+                      f"{ASSUMED[1]} heads"] = None  # fmt: skip
+            each = needs[described(task, ref)].tokens / task.n_prompts
+            flops += 2 * _n_params(ref) * each * wanted.n_prompts * passes
+    return CircuitNeeds(checkpoints=len(at), flops=flops, notes=tuple(notes))
 
 
 def _planned(spec: FamilySpec, root: str | Path | None) -> tuple[str, list[CheckpointRef]]:
@@ -174,7 +228,11 @@ def _planned(spec: FamilySpec, root: str | Path | None) -> tuple[str, list[Check
             setting=run.setting,
             seed=run.seed,
             step=step,
-            manifest={"task": dict(run.task), "n_params": _run_params(run)},
+            manifest={
+                "task": dict(run.task),
+                "n_params": _run_params(run),
+                "shape": [run.model["n_layers"], run.model["n_heads"]],
+            },
         )
         for run in runs
         for step in run.schedule
@@ -231,59 +289,3 @@ def _run_tokens(run: PlannedRun) -> int:
 
     batch = task(run.task["name"], **run.task["params"]).batch(run.batch, rng=generator(0, "plan"))
     return run.steps * batch.tokens.numel()
-
-
-def _described(task: TaskSpec, ref: CheckpointRef) -> str:
-    """The task as the checkpoint's run was trained on it."""
-    trained = ref.manifest.get("task") or {}
-    own = trained.get("params") if trained.get("name") == task.name else None
-    return f"{task.label} {own}" if own else task.label
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskNeeds:
-    """tokens: in one forward pass over the prompts. passes: forward passes over the prompts at one checkpoint."""
-
-    tokens: int
-    passes: float
-
-
-def _task_needs(experiment: Experiment, spec: TaskSpec, ref: CheckpointRef) -> TaskNeeds:
-    """What the measures of a task cost at one checkpoint. They run once on a model of one small layer: the cost in
-    passes hardly depends on the model."""
-    from interp.measure.needs import needs_of
-    from interp.measure.observe import measure, observe, shared_cost
-    from interp.measure.passes import N_TOKENS
-    from interp.models import build, wrap
-    from interp.seeds import generator
-
-    skill, split_seed = task_of(spec, ref)
-    skill, share = _few_questions(skill, spec.n_prompts)
-    config = {"architecture": "native", "n_layers": 1, "n_heads": 1, "d_model": 8, "d_head": 8, "d_mlp": 8}
-    config |= {"n_ctx": skill.n_ctx, "d_vocab": len(skill.vocab), "d_vocab_out": len(skill.vocab), "act_fn": "relu"}
-    measures = [(entry.name, dict(entry.params)) for entry in experiment.measures]
-    prompts = skill.prompts(spec.n_prompts, rng=generator(0, "plan"), seed=split_seed)
-    model, splits = wrap(build(config, seed=0)), skill.splits(split_seed)
-    seen = observe(model, skill, prompts, splits, needs_of(measures), generator(0, "plan"))
-    if N_TOKENS in seen.kept:
-        seen = replace(seen, kept={**seen.kept, N_TOKENS: seen.kept[N_TOKENS] / share})
-    passes = shared_cost(seen, needs_of(measures))
-    for entry in measures:
-        rows, _ = measure(seen, [entry])
-        passes += rows[0]["cost"] - shared_cost(seen, needs_of([entry])) if rows else 0.0
-    is_text = source_kind(ref) == "hub" and skill.tokenizer is not None
-    tokens = prompts.clean.numel() / (BYTES_PER_TOKEN if is_text else 1)
-    return TaskNeeds(tokens=round(tokens), passes=passes)
-
-
-def _few_questions(skill: Task, n: int) -> tuple[Task, float]:
-    """The task with a few of the n questions that it asks, and which share of them that is."""
-    from interp.seeds import generator
-
-    text = skill.text
-    if text is None or not (text.examples or text.questions):
-        return skill, 1.0
-    make = text.questions
-    chosen = text.examples[:N_TRIED] if make is None else tuple(make(N_TRIED, rng=generator(0, "plan")))
-    asked = n if make is not None else min(n, len(text.examples))
-    return replace(skill, text=replace(text, examples=chosen, questions=None)), len(chosen) / max(asked, 1)
