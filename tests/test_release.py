@@ -1,0 +1,54 @@
+"""One version everywhere, typed, and a README's experiment that has every key."""
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import yaml
+
+import interp
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_the_version_is_the_same_wherever_it_stands() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert PROJECT["version"] == interp.__version__ == citation["version"]
+    assert f"## {interp.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "interp" / "py.typed").exists()
+    assert "Typing :: Typed" in PROJECT["classifiers"]
+
+
+def test_every_extra_that_is_asked_for_is_pinned() -> None:
+    pinned = {
+        re.split("==", line)[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if not line.startswith("#")
+    }
+    asked = [need for needs in PROJECT["optional-dependencies"].values() for need in needs]
+    names = {re.match(r"[\w-]+", need)[0].lower().replace("_", "-") for need in [*PROJECT["dependencies"], *asked]}
+    assert names - pinned <= {"interp", "torch", "lm-eval"}  # lm-eval: whichever the user has
+
+
+def test_the_readme_s_experiment_has_every_key() -> None:
+    from interp.engine.config import CircuitSpec, Experiment
+
+    text = re.search(r"^```yaml\n# whole.yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    whole = yaml.safe_load(text[1])
+    assert set(whole) == {field.name for field in fields(Experiment)}
+    assert {field.name for field in fields(CircuitSpec)} - set(whole["circuits"]) <= {"reference"}
+
+
+def test_the_readme_s_experiment_is_planned(tmp_path: Path, monkeypatch, capsys) -> None:
+    from interp.cli import main
+
+    text = re.search(r"^```yaml\n# whole.yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    Path("whole.yaml").write_text(text[1], encoding="utf-8")
+    assert main(["plan", "whole.yaml"]) == 0
+    capsys.readouterr()
