@@ -38,7 +38,9 @@ def test_every_extra_that_is_asked_for_is_pinned() -> None:
 def test_the_readme_s_experiment_has_every_key() -> None:
     from interp.engine.config import CircuitSpec, Experiment
 
-    text = re.search(r"^```yaml\n# whole.yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    text = re.search(
+        r"^```yaml\n# whole.yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+    )
     whole = yaml.safe_load(text[1])
     assert set(whole) == {field.name for field in fields(Experiment)}
     assert {field.name for field in fields(CircuitSpec)} - set(whole["circuits"]) <= {"reference"}
@@ -47,7 +49,9 @@ def test_the_readme_s_experiment_has_every_key() -> None:
 def test_the_readme_s_experiment_is_planned(tmp_path: Path, monkeypatch, capsys) -> None:
     from interp.cli import main
 
-    text = re.search(r"^```yaml\n# whole.yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    text = re.search(
+        r"^```yaml\n# whole.yaml\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+    )
     monkeypatch.chdir(tmp_path)
     Path("whole.yaml").write_text(text[1], encoding="utf-8")
     assert main(["plan", "whole.yaml"]) == 0
