@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from interp.errors import InputError
 from interp.families.store import CONFIG, MANIFEST, WEIGHTS, read_json, read_manifest
@@ -15,8 +16,11 @@ from interp.families.weights import digest
 from interp.types import CheckpointRef
 
 STEP_FOLDER = re.compile(r"(?:checkpoint|step|global_step)[-_]?(\d+)")
-STEP_FILE = re.compile(r".*?(\d+)\.(safetensors|pth)")
-_KINDS = {"safetensors": "state_dict", "pth": "legacy"}
+STEP_FILE = re.compile(r".*?(\d+)\.(safetensors|pth|pt|bin|ckpt)")
+TORCH_FILE = re.compile(r".*\.(pth|pt|bin|ckpt)")
+ADAPTER = "adapter_config.json"
+_TRAINERS = re.compile(r"(pytorch_model|training_args|optimizer|scheduler|scaler|rng_state|adapter_model).*")
+"""What transformers and its trainer write beside or instead of such files."""
 
 
 def folder_checkpoints(folder: Path) -> list[CheckpointRef]:
@@ -66,20 +70,62 @@ def weight_files(ref: CheckpointRef) -> list[Path]:
 def _step_folders(folder: Path) -> Iterator[CheckpointRef]:
     for path in folder.iterdir():
         named = STEP_FOLDER.fullmatch(path.name)
-        if named and (path / CONFIG).is_file():
-            yield _ref(folder, step=int(named[1]), path=path, source=_whole_folder(path))
+        if named and path.is_dir():
+            _refuse_adapter(path)
+            if (path / CONFIG).is_file():
+                yield _ref(folder, step=int(named[1]), path=path, source=_whole_folder(path))
+
+
+def _refuse_adapter(folder: Path) -> None:
+    """Raises InputError for a folder with an adapter: alone it is no model, and beside one it is not in the weights."""
+    if (folder / ADAPTER).is_file():
+        about = read_json(folder / ADAPTER)
+        base = about.get("base_model_name_or_path")
+        raise InputError(
+            f"{folder} holds an adapter ({about.get('peft_type', 'of no named kind')} for {base}) and not a whole model:"
+            " merge it into its base model and save that (peft: merge_and_unload, save_pretrained)"
+        )
 
 
 def _step_files(folder: Path) -> Iterator[CheckpointRef]:
+    """Files of one checkpoint each, named by their steps; else the one file that holds a run, or one checkpoint."""
     if not (folder / CONFIG).is_file():
         return
-    for path in folder.iterdir():
-        named = STEP_FILE.fullmatch(path.name)
-        if named and path.is_file() and not re.search(r"-of-\d+\.", path.name):
-            yield _ref(folder, step=int(named[1]), path=folder, source={"kind": _KINDS[named[2]], "file": path.name})
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and not _TRAINERS.fullmatch(path.name)]
+    numbered = [
+        (named, path)
+        for path in files
+        if (named := STEP_FILE.fullmatch(path.name)) and not re.search(r"-of-\d+\.", path.name)
+    ]
+    torch_files = [path for path in files if TORCH_FILE.fullmatch(path.name)]
+    if len(torch_files) == 1 and len(numbered) <= 1 and (found := list(_one_file(folder, torch_files[0]))):
+        yield from found
+        return
+    for named, path in numbered:
+        kind = "state_dict" if named[2] == "safetensors" else "legacy"
+        yield _ref(folder, step=int(named[1]), path=folder, source={"kind": kind, "file": path.name})
+
+
+def _one_file(folder: Path, path: Path) -> Iterator[CheckpointRef]:
+    """The checkpoints in the only file of `torch.save`: those of a run, or one by the step that its name or itself gives."""
+    from interp.families.published import own_step, series
+
+    source = {"kind": "legacy", "file": path.name}
+    try:
+        several = series(path)
+    except InputError:
+        if STEP_FILE.fullmatch(path.name):
+            return  # its name says the step; what is wrong with it is told when it is read
+        raise
+    if several is not None:
+        for step in several:
+            yield _ref(folder, step=step, path=folder, source={**source, "step": step})
+    elif not STEP_FILE.fullmatch(path.name):
+        yield _ref(folder, step=own_step(path) or 0, path=folder, source=source)
 
 
 def _single(folder: Path) -> Iterator[CheckpointRef]:
+    _refuse_adapter(folder)
     if (folder / CONFIG).is_file() and (any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))):
         named = STEP_FOLDER.fullmatch(folder.name)
         yield _ref(folder, step=int(named[1]) if named else 0, path=folder, source=_whole_folder(folder))
@@ -92,7 +138,7 @@ def _whole_folder(path: Path) -> dict[str, str]:
     return {"kind": "transformers"}
 
 
-def _ref(folder: Path, *, step: int, path: Path, source: dict[str, str]) -> CheckpointRef:
+def _ref(folder: Path, *, step: int, path: Path, source: dict[str, Any]) -> CheckpointRef:
     return CheckpointRef(
         family=str(folder), size="own", setting="base", seed=0, step=step, path=path, manifest={"source": source}
     )

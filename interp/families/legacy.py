@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from interp.errors import InputError, nearest
+from interp.families.orientation import is_lens, straightened, with_biases
+from interp.families.published import state_dict
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,34 +53,38 @@ def native_config(config: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     return found
 
 
-def read_legacy(path: Path, config: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights in a `.pth` file under the names of the native model that `config` describes. Nothing is unpickled.
+def read_legacy(path: Path, config: Mapping[str, Any], *, step: int | None = None) -> dict[str, Tensor]:
+    """The weights in a file of `torch.save` under the names of the native model that `config` describes. Nothing is unpickled.
 
-    A bias of the unembedding, which a native model does not have, is dropped where it is zero.
+    Matrices may be transposed and biases left out (then they are zero). A bias of the unembedding, which a native model does
+    not have, is dropped where it is zero. step: which checkpoint, of a file that holds several.
 
     Raises:
         InputError: the file is missing, damaged or holds more than tensors; it does not fit the configuration.
     """
     import torch
+    from transformer_lens.model_bridge.sources.native.model import NativeModel
     from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
 
     from interp.models import native
 
-    if not path.is_file():
-        raise InputError(f"no weights at {path}")
+    stored = state_dict(path, step=step)
+    if not is_lens(stored):
+        return stored
+    described = native.bridge_config(config)
+    stored = straightened(stored, described, where=path)
     try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, UnpicklingError, EOFError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as plain tensors: {str(error).splitlines()[0]}") from error
-    try:
-        converted = convert_tl_checkpoint(dict(stored), native.bridge_config(config))
+        converted = convert_tl_checkpoint(stored, described)
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path} does not fit its configuration: {error}") from error
     bias = converted.pop("unembed.bias", None)
     if bias is not None and bool(bias.any()):
         raise InputError(f"{path} has a bias in its unembedding, which native models do not have")
     gated = bool(config.get("gated_mlp"))
-    return {_plain(name, gated=gated): value.float().contiguous() for name, value in converted.items()}
+    weights = {_plain(name, gated=gated): value.float().contiguous() for name, value in converted.items()}
+    with torch.device("meta"):
+        wanted = NativeModel(described).state_dict()
+    return with_biases(weights, wanted, where=path)
 
 
 def _plain(name: str, *, gated: bool) -> str:

@@ -82,6 +82,14 @@ def _architecture(name: Any, *, where: str) -> Any:
     return kind
 
 
+def is_transformers(config: Mapping[str, Any]) -> bool:
+    """Whether a config.json is one of transformers', rather than of old TransformerLens or a native model."""
+    import transformers
+
+    named = config.get("architecture")
+    return "architectures" in config or (named not in (None, "native") and hasattr(transformers, str(named)))
+
+
 def load_pretrained(folder: Path) -> PreTrainedModel:
     """The model in a folder, by transformers' own loading, in the dtype it is stored in.
 
@@ -94,13 +102,20 @@ def load_pretrained(folder: Path) -> PreTrainedModel:
 
     config = understood(_read_config(folder), where=str(folder / "config.json"))
     kind = _architecture(config["architecture"], where=str(folder))
+    unwrapped = _unwrapped(folder)
+    renamed: dict[str, Any] = {"config": kind.config_class.from_pretrained(folder), "state_dict": unwrapped}
     with LOADING:
         level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
         logging.set_verbosity_error()
         logging.disable_progress_bar()
         try:
             module, found = kind.from_pretrained(
-                folder, dtype="auto", local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+                folder if unwrapped is None else None,
+                dtype="auto",
+                local_files_only=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **({} if unwrapped is None else renamed),
             )
         except (OSError, ValueError, RuntimeError) as error:
             raise InputError(f"{folder} cannot be loaded: {str(error).splitlines()[0]}") from error
@@ -113,6 +128,29 @@ def load_pretrained(folder: Path) -> PreTrainedModel:
             shown = ", ".join(str(name) for name in sorted(found[what], key=str)[:3])
             raise InputError(f"{folder}: {what.replace('_keys', '')} weights for {kind.__name__}: {shown}")
     return module.eval()
+
+
+def _unwrapped(folder: Path) -> dict[str, Tensor] | None:
+    """The weights without what torch.compile and other wrappers put into their names; None where nothing is to be taken away,
+    and transformers reads the files itself."""
+    from safetensors import safe_open
+
+    from interp.families.published import WRAPPERS, plain_names, read_torch
+
+    found: dict[str, Tensor] = {}
+    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    for path in files:
+        if path.suffix == ".bin":
+            stored = read_torch(path)
+            names = list(stored) if isinstance(stored, Mapping) else []
+        else:
+            stored = None
+            with safe_open(path, framework="pt") as file:
+                names = list(file.keys())
+        if not any(name.startswith("module.") or any(part in name for part in WRAPPERS) for name in names):
+            return None
+        found |= read_safetensors(path) if stored is None else stored
+    return plain_names(found, where=folder) if found else None
 
 
 def read_pretrained(folder: Path) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from interp.errors import Damaged, InputError
 from interp.families.address import format_address
+from interp.families.published import plain_names
 from interp.families.store import CONFIG, WEIGHTS, read_json
 from interp.families.weights import digest, read_safetensors
 from interp.types import CheckpointRef
@@ -44,8 +45,10 @@ def _read(ref: CheckpointRef, folder: Path) -> dict[str, Tensor]:
     if layout == "legacy":
         from interp.families.legacy import read_legacy
 
-        return read_legacy(folder / file, read_config(ref))
-    return read_safetensors(folder / (file or WEIGHTS), sha256=ref.sha256 if layout is None else None)
+        return read_legacy(folder / file, read_config(ref), step=ref.manifest["source"].get("step"))
+    path = folder / (file or WEIGHTS)
+    weights = read_safetensors(path, sha256=ref.sha256 if layout is None else None)
+    return weights if layout is None else plain_names(weights, where=path)
 
 
 def read_config(ref: CheckpointRef) -> dict[str, Any]:
@@ -56,14 +59,15 @@ def read_config(ref: CheckpointRef) -> dict[str, Any]:
             manifest says.
     """
     from interp.families.legacy import native_config
-    from interp.families.pretrained import understood
+    from interp.families.pretrained import is_transformers, understood
 
-    checked = native_config if _layout(ref) == "legacy" else understood
     with on_disk(ref) as folder:
         path, known = folder / CONFIG, ref.manifest.get("files", {}).get(CONFIG)
         if known is not None and path.is_file() and digest(path) != known:
             raise Damaged(f"{path} is not the file that its manifest describes (sha256 differs); make it again")
-        return checked(read_json(path), where=str(path))
+        config = read_json(path)
+        old = _layout(ref) == "legacy" and not is_transformers(config)
+        return (native_config if old else understood)(config, where=str(path))
 
 
 def read_tokenizer(ref: CheckpointRef) -> PreTrainedTokenizerBase | None:
@@ -108,7 +112,12 @@ def fresh_module(ref: CheckpointRef) -> Module:
     from interp.models import build
 
     module = build(read_config(ref))
-    module.load_state_dict(read_weights(ref))
+    weights = read_weights(ref)
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        why = " ".join(str(error).split())[:300]
+        raise InputError(f"{format_address(ref)}: the weights do not fit {CONFIG}: {why}") from error
     return module.eval()
 
 
