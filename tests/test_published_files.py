@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import interp
+from interp.families.folder import digested
 from interp.models import build
 
 CONFIG = {
@@ -94,6 +95,7 @@ def test_a_series_is_one_checkpoint_a_step_in_order(tmp_path, key, steps, kind):
     refs = saved(tmp_path, content, "full_run_data.pth")
     assert [ref.step for ref in refs] == [0, 100, 200]
     assert all(agrees(ref, lens_weights(seed)) for seed, ref in enumerate(refs))
+    assert len({digested(ref).sha256 for ref in refs}) == 3
 
 
 def test_a_series_without_as_many_steps_is_refused(tmp_path):

@@ -54,6 +54,8 @@ def digested(ref: CheckpointRef) -> CheckpointRef:
     if ref.sha256 is not None or ref.path is None:
         return ref
     parts = [digest(path) for path in (*weight_files(ref), ref.path / CONFIG)]
+    if (step := ref.manifest.get("source", {}).get("step")) is not None:
+        parts.append(f"step {step}")  # one file holds the whole run
     return replace(ref, sha256=hashlib.sha256("".join(parts).encode()).hexdigest())
 
 
