@@ -20,7 +20,7 @@ from interp.hooks.activations import capture
 from interp.hooks.interventions import Intervention, intervene
 from interp.measure.continuations import generate, log_likelihoods
 from interp.models import build, sites, wrap
-from interp.models.bridge_proof import prove
+from interp.models.laws import prove
 from interp.models.running import run as own_run
 from interp.models.sites import SITES, architectures, find_sites, in_stack
 from interp.models.tiny import tiny_config, tiny_configs, tiny_model

@@ -155,7 +155,8 @@ def _hooks(
     found.append((blocks(model)[0], first_input, True))
     for layer, block in enumerate(blocks(model)):
         found += _block_hooks(model, kept, block, layer, edits, shape)
-    final, unembed = part_of(model, sites.ln_final), part_of(model, sites.unembed)
+    unembed = part_of(model, sites.unembed)
+    final = unembed if sites.ln_final is None else part_of(model, sites.ln_final)
 
     def keep_final(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         kept.final = args[0]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from interp.measure.observe import Observation
 from interp.measure.scoring import token_rank
+from interp.models.weights import logits
 
 NEEDS = {"resid_post": "answer"}
 DIMS, UNIT, ONLINE = ("layer",), "rank", True
@@ -16,8 +17,6 @@ DIMS, UNIT, ONLINE = ("layer",), "rank", True
 
 def logit_lens_rank(obs: Observation) -> Float[Tensor, "layer"]:
     """After the last layer this is the rank in the model's own logits."""
-    module, sites = obs.model.module, obs.sites
-    last_norm, unembed = module.get_submodule(sites.ln_final), module.get_submodule(sites.unembed)
     answer = obs.answers[:, 0]
-    logits = (unembed(last_norm(x.to(obs.model.device))).cpu() for x in obs["resid_post"])
-    return torch.stack([token_rank(layer, answer).mean() for layer in logits])
+    made = (logits(obs.model, x.to(obs.model.device)).cpu() for x in obs["resid_post"])
+    return torch.stack([token_rank(layer, answer).mean() for layer in made])

@@ -11,7 +11,7 @@ import torch
 from interp.errors import InputError, nearest, unknown
 from interp.models import native
 from interp.models.handle import Model
-from interp.models.sites import find_sites
+from interp.models.sites import Sites, find_sites
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,15 +47,31 @@ def _hf_config(kind: Any, config: Mapping[str, Any]) -> Any:
     return kind.config_class.from_dict({k: v for k, v in config.items() if k != "architecture"})
 
 
-def wrap(module: nn.Module, tokenizer: Any = None, *, config: Mapping[str, Any] | None = None) -> Model:
-    """The handle over a module in memory: Hugging Face's or TransformerLens' NativeModel (not a bridge, which is hooked).
+def wrap(
+    module: nn.Module,
+    tokenizer: Any = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    sites: Mapping[str, Any] | Sites | None = None,
+) -> Model:
+    """The handle over a module in memory: Hugging Face's, TransformerLens' NativeModel (not a bridge, which is hooked), or, with
+    `sites`, one of your own whose forward maps tokens [prompt, pos] to logits [prompt, pos, vocab].
 
-    config: what config.json holds (None: what the module says of itself). What it leaves out is as the module has it.
+    config: what config.json holds (None: what the module says of itself). What it leaves out is as the module has it. Of a
+        module of one's own: `n_heads`, and where the module does not show them `n_key_value_heads`, `d_head`, `n_ctx`.
+    sites: where the activations of a module of one's own are: dotted paths of sub-modules, by the keys of
+        `interp.models.Sites`. `embed`, `blocks`, `unembed`, `attn`, `q`, `k`, `v`, `o` are needed, the others where the module has such
+        parts (docs/own-module.md). Every site is proved on arrival.
 
     Raises:
-        InputError: a module of another kind; a config of another architecture, or that asks for what the module does not do.
+        InputError: a module of another kind; a config of another architecture, or that asks for what the module does not do; a
+            map with a site that does not fit, named.
     """
     module = _unwrapped(module)
+    if sites is not None:
+        from interp.models.own import own_model  # it runs the model, and running stands on the handle
+
+        return own_model(module, sites, config, tokenizer)
     own = _describe(module)
     described = own if config is None else dict(config)
     sites = find_sites(own)

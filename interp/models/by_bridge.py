@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from interp.errors import InputError
-from interp.models.bridge_proof import prove
+from interp.models.laws import prove
 from interp.models.shadowing import evaluating
 from interp.models.site_tensors import Change, Look, Spot, n_heads_at
 from interp.models.sites import HEAD_SITES, RESIDUAL_SITES, SCORE_SITES
@@ -47,7 +47,7 @@ def run_bridge(
 
     Raises:
         InputError: a site that the bridge does not have for this architecture, or that does not keep the laws of
-            `interp.models.bridge_proof` there; a bridge whose logits are not the module's.
+            `interp.models.laws` there; a bridge whose logits are not the module's.
     """
     bridge = _trusted(model, padded=mask is not None)
     for site, layer in {**changes, **looks}:

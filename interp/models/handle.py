@@ -38,6 +38,7 @@ class Model:
     sites: the architecture's map, None where there is none (then the bridge serves).
     decoder: of an encoder-decoder, the tokens [prompt, pos] that its decoder reads (see `reading`).
     opaque: a module of one's own: there is no bridge either, and only logits and weights can be asked for.
+    own: a module of one's own whose sites are mapped; it is called with whole prompts alone.
 
     Weights may change in place, and sub-modules be exchanged, hooked or wrapped: what was proved of the module before counts
     no longer then (`interp.models.state`).
@@ -49,6 +50,7 @@ class Model:
     ref: CheckpointRef | None = None
     sites: Sites | None
     opaque: bool = False
+    own: bool = False
     decoder: Tensor | None = field(default=None, repr=False)
     _bridge: tuple[Any, TransformerBridge] | None = field(default=None, repr=False)
     _state: State | None = field(default=None, repr=False)
@@ -74,7 +76,7 @@ class Model:
     ) -> Float[Tensor, "prompt pos vocab"]:
         """Logits at every position."""
         output = self.module(**self.inputs(tokens, mask))
-        if self.opaque:
+        if self.opaque or self.own:
             self._check_output(output, tokens)
         return output if isinstance(output, torch.Tensor) else output.logits
 
@@ -90,7 +92,7 @@ class Model:
             InputError: tokens that are not integers [prompt, pos], too long, or out of the vocabulary; a mask of another shape.
         """
         check_tokens(self, tokens, mask)
-        if self.opaque:
+        if self.opaque or self.own:
             return self._first_argument(tokens, mask)
         if mask is not None:  # masked places may hold any number, and the embedding needs a row for it
             tokens = tokens.clamp(0, self.n_tokens - 1)

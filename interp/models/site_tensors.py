@@ -115,6 +115,8 @@ def place(model: Model, site: str, layer: int, parts: Sequence[nn.Module] | None
     if site in GLOBAL_SITES:
         path = {"embed": sites.embed, "ln_final": sites.ln_final, "logits": sites.unembed}[site]
         scale = {"embed": sites.embed_scale, "logits": sites.logit_scale}.get(site, 1.0)
+        if path is None:  # without a final norm the unembedding reads the stream itself
+            return Place(part_of(model, sites.unembed), True)
         return Place(part_of(model, path), False, scale=scale)
     parts = blocks(model, stack) if parts is None or stack else parts
     block = parts[layer]

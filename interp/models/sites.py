@@ -56,7 +56,7 @@ class Sites:
     """One architecture. The first five paths start at the model, the others at a block.
 
     embed: its output is the token embedding (scaled, where the architecture scales it).
-    blocks: the list of blocks. ln_final: the norm before `unembed`.
+    blocks: the list of blocks. ln_final: the norm before `unembed`, None where there is none.
     ln1: the norm that q, k and v read through; None where they read the residual stream itself.
     qkv: how the projections' outputs are laid out: three modules ("split"), one whose output is [q | k | v] ("concat") or
         one that interleaves q, k and v head by head ("interleaved").
@@ -90,7 +90,7 @@ class Sites:
     embed: str
     pos_embed: str | None = None
     blocks: str
-    ln_final: str
+    ln_final: str | None
     unembed: str
     ln1: str | None
     attn: str

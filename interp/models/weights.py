@@ -195,7 +195,8 @@ def norm(model: Model, name: str, layer: int | None = None) -> Callable[[Tensor]
     On the way out (`ln1_post`, `ln2_post`) a factor of the residual stream counts as one.
     """
     if name == "ln_final":
-        return part_of(model, mapped(model).ln_final)
+        last = mapped(model).ln_final
+        return torch.nn.Identity() if last is None else part_of(model, last)
     sites, path = mapped(model), getattr(mapped(model), name)
     if name.endswith("_post") and sites.resid_scale != 1.0:
         return _Scale(sites.resid_scale)

@@ -115,7 +115,7 @@ def take_apart(model: Model, tokens: Tensor, mask: Tensor | None, n_prompts: int
     made = [_block(sites, *one, n_prompts, masks) for one in zip(_parts(model), received, strict=True)]
     return Net(
         blocks=made,
-        ln_final=model.module.get_submodule(sites.ln_final),
+        ln_final=norm(model, "ln_final"),
         unembed=model.module.get_submodule(sites.unembed),
         logits=partial(finished, sites),
         embedded=received[0]["hidden_states"],

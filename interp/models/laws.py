@@ -1,4 +1,4 @@
-"""What TransformerLens' bridge shows at a site is held against laws that any transformer keeps, before it is believed.
+"""What a bridge, or a map of somebody's own, shows at a site is held against laws that any transformer keeps, before it is believed.
 
 A whole site put in from another run makes what follows from it that run's own; what is added to the output of attention or MLP
 is added to the residual stream; z is pattern × v, head by head; a query, key or value is made of its own position alone, and
@@ -85,8 +85,17 @@ def _adding(value: Tensor) -> Change:
     return change
 
 
-def prove(model: Model, run: Pass, has: Callable[[str], bool], site: str, parallel: bool, tolerance: float) -> None:
-    """Raises InputError, with what is wrong, unless the bridge's `site` (of the layer that `run` is for) keeps its laws."""
+def prove(
+    model: Model,
+    run: Pass,
+    has: Callable[[str], bool],
+    site: str,
+    *,
+    parallel: bool,
+    tolerance: float,
+    who: str = "TransformerLens'",
+) -> None:
+    """Raises InputError, with what is wrong, unless `site` (of the layer that `run` is for) keeps its laws. who: whose it is."""
     n = next(n for n in range(5, 99) if n not in (model.n_heads, model.n_kv_heads, model.d_head))
     base = (torch.arange(2 * n, device=model.device).reshape(2, n) * 7 + 3) % model.d_vocab
     trial = _Trial(
@@ -102,9 +111,7 @@ def prove(model: Model, run: Pass, has: Callable[[str], bool], site: str, parall
     try:
         _LAWS[site](trial)
     except _Broken as broken:
-        raise InputError(
-            f"TransformerLens' {site} of {model.config['architecture']} is not to be trusted: {broken}"
-        ) from None
+        raise InputError(f"{who} {site} of {model.config['architecture']} is not to be trusted: {broken}") from None
 
 
 def _stream(site: str) -> Callable[[_Trial], None]:
