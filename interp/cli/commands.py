@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp.cli.printing import print_json, progress, show
+from interp.cli.printing import print_json, progress, waiting
 from interp.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 def do_list(args: argparse.Namespace) -> int:
     """interp list WHAT"""
-    from interp import plugins
+    from interp.cli.listing import KINDS, listing, rows
 
     if args.what == "checkpoints":
         return _list_checkpoints(args)
@@ -26,24 +25,12 @@ def do_list(args: argparse.Namespace) -> int:
 
         found: list[dict[str, Any]] = overview(root=args.root)
     else:
-        kind = {"tasks": "tasks", "measures": "indicators", "methods": "circuits"}[args.what]
-        found = [{"name": name, "about": _first_sentence(kind, name)} for name in plugins.names(kind)]
+        found = listing(KINDS[args.what])
     if args.json:
         print_json(found)
-        return 0
-    width = max((len(entry["name"]) for entry in found), default=0)
-    for entry in found:
-        print(f"{entry['name']:{width}}  {entry['about']}")
+    else:
+        print("\n".join(rows(args.what, found)))
     return 0
-
-
-def _first_sentence(kind: str, name: str) -> str:
-    """What a plug-in's file says of itself; the file is read, not run."""
-    import ast
-
-    source = Path(__file__).parents[1].joinpath(kind) / f"{name}.py"
-    doc = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
-    return re.split(r"(?<!et al)\. ", " ".join(doc.partition("\n\n")[0].split()))[0].rstrip(".")
 
 
 def _list_checkpoints(args: argparse.Namespace) -> int:
@@ -64,10 +51,17 @@ def _list_checkpoints(args: argparse.Namespace) -> int:
 
 def do_plan(args: argparse.Namespace) -> int:
     """interp plan EXPERIMENT.yaml"""
+    from interp.cli.planned import format_plan
     from interp.engine.checks import read_experiment
     from interp.engine.planning import plan
 
-    show(plan(read_experiment(args.experiment), root=args.root, gpu=args.gpu), args.json)
+    experiment = read_experiment(args.experiment)
+    with waiting("planning: each measure and circuit method runs once on a very small model"):
+        found = plan(experiment, root=args.root, gpu=args.gpu)
+    if args.json:
+        print_json(found)
+    else:
+        print(format_plan(found))
     return 0
 
 
@@ -99,7 +93,8 @@ def do_prevalence(args: argparse.Namespace) -> int:
     """interp prevalence TABLE"""
     from interp.prevalence import format_prevalence, prevalence
 
-    found = prevalence(args.table, by=args.by, measures=args.measure)
+    with waiting("counting jumps"):
+        found = prevalence(args.table, by=args.by, measures=args.measure)
     if args.json:
         print_json(found.to_json())
     else:
@@ -112,13 +107,15 @@ def do_leads(args: argparse.Namespace) -> int:
     from interp.leads import forecast, format_board, format_forecast, rank_leads
 
     if args.forecast:
-        told = forecast(args.table, args.forecast, target=args.target, direction=args.direction, spec=args.spec)
+        with waiting("forecasting"):
+            told = forecast(args.table, args.forecast, target=args.target, direction=args.direction, spec=args.spec)
         if args.json:
             print_json(told)
         else:
             print(format_forecast(told))
         return 0
-    board = rank_leads(args.table, target=args.target, direction=args.direction, spec=args.spec)
+    with waiting("ranking indicators"):
+        board = rank_leads(args.table, target=args.target, direction=args.direction, spec=args.spec)
     if args.json:
         print_json(board.to_json())
     else:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -18,6 +20,26 @@ def show(found: Any, as_json: bool) -> None:
             print(f"{key}: {value}")
     else:
         print("\n".join(map(str, found)))
+
+
+@contextmanager
+def waiting(what: str, first: float = 2.0) -> Iterator[None]:
+    """Says on stderr what is being done and for how long, once it has taken `first` seconds, then ever more seldom."""
+    done, start = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        pause = first
+        while not done.wait(pause):
+            print(f"interp: {what}, {time.monotonic() - start:.0f} s …", file=sys.stderr, flush=True)
+            pause = min(2 * pause, 60)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
 
 
 def print_json(found: Any) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from interp.cli.printing import print_json, show
+from interp.cli.printing import print_json, show, waiting
 from interp.errors import InputError
 
 
@@ -115,7 +115,9 @@ def _verified(target: str, root: str | None) -> dict[str, Any]:
 def _write_report(table: Path, out: str | None) -> None:
     from interp.report import write_report
 
-    print(f"report: {write_report(table, out)}")
+    with waiting("writing the report (jumps, leads, page)"):
+        page = write_report(table, out)
+    print(f"report: {page}")
 
 
 def _shard(text: str) -> tuple[int, int]:

@@ -110,11 +110,21 @@ def overview(root: str | Path | None = None) -> list[dict[str, Any]]:
             entry: dict[str, Any] = {"name": name, "origin": "hub", "sizes": list(card.sizes)}
             entry |= {"checkpoints": n_checkpoints(card), "licence": card.about.get("licence")}
         else:
-            stored = family(name, root=root)
-            entry = {"name": name, "origin": stored.origin, "sizes": list(stored.sizes)}
-            entry |= {"checkpoints": len(stored.refs), "licence": None}
+            entry = _at_hand(name, root)
         found.append({**entry, "about": _line(entry)})
     return found
+
+
+def _at_hand(name: str, root: str | Path | None) -> dict[str, Any]:
+    """An entry of a family that is stored or that a recipe describes; a recipe's runs are counted, not spelled out."""
+    if name in store.stored_families(store.store_root(root)):
+        stored = family(name, root=root)
+        sizes, n, origin = list(stored.sizes), len(stored.refs), stored.origin
+    else:
+        from interp.families.planned import outline
+
+        (sizes, n), origin = outline(_recipes()[name]), "recipe"
+    return {"name": name, "origin": origin, "sizes": sizes, "checkpoints": n, "licence": None}
 
 
 def _line(entry: Mapping[str, Any]) -> str:

@@ -120,6 +120,35 @@ def planned_runs(
     ]
 
 
+def outline(source: str | Path | Mapping[str, Any]) -> tuple[list[str], int]:
+    """The sizes of a recipe's runs and how many checkpoints they would have, without making their tasks: for a list.
+
+    Raises:
+        InputError: as `load_recipe`, but for what the task says of its parameters.
+    """
+    raw = source if isinstance(source, Mapping) else read_document(named(source, "recipe"))
+    recipe = read_record(Recipe, raw, where="recipe")
+    _check_parts(recipe, where="recipe")
+    cells, n = _cells(recipe), 0
+    for _, setting, _ in cells:
+        over = recipe.settings[setting] or Setting()
+        steps = over.steps or recipe.steps
+        n += len(schedule(steps, **_checkpoints(recipe.checkpoints, over.checkpoints, steps, where="recipe")))
+    return list(dict.fromkeys(size for size, *_ in cells)), n
+
+
+def _cells(recipe: Recipe) -> list[tuple[str, str, int]]:
+    """(size, setting, seed) of every run, in the recipe's order."""
+    cells: dict[tuple[str, str, int], None] = {}
+    for part in recipe.runs:
+        chosen = (getattr(part, kind) for kind in RUN_KEYS)
+        names = (
+            getattr(recipe, kind) if given is None else given for kind, given in zip(RUN_KEYS, chosen, strict=True)
+        )
+        cells |= dict.fromkeys(product(*names))
+    return list(cells)
+
+
 def _check_parts(recipe: Recipe, *, where: str) -> None:
     """Names in `runs` are the recipe's, and there are not too many runs."""
     n_runs = 0
@@ -140,13 +169,7 @@ def _check_parts(recipe: Recipe, *, where: str) -> None:
 
 def _all_runs(recipe: Recipe, *, where: str) -> list[PlannedRun]:
     """Every run, in the recipe's order."""
-    cells: dict[tuple[str, str, int], None] = {}
-    for part in recipe.runs:
-        chosen = (getattr(part, kind) for kind in RUN_KEYS)
-        names = (
-            getattr(recipe, kind) if given is None else given for kind, given in zip(RUN_KEYS, chosen, strict=True)
-        )
-        cells |= dict.fromkeys(product(*names))
+    cells = _cells(recipe)
     made = {setting: _task(recipe, setting, where=where) for setting in dict.fromkeys(cell[1] for cell in cells)}
     return [
         _plan(recipe, made[setting], size=size, setting=setting, seed=seed, where=where)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from interp.figures.text import html, number, told
+from interp.figures.text import html, in_columns, number, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,10 +153,22 @@ def format_jumps(jumps: Iterable[Jump], *, events_only: bool = False) -> str:
     by kind."""
     jumps = list(jumps)
     shown = [jump for jump in jumps if not events_only or jump.kind not in ("none", "undetermined")]
-    header = ["run", "task", "measure", "kind", "interval", "midpoint", "width", "magnitude", "p", "model", "note"]
+    grown = "parameters" if any(jump.over == "size" for jump in shown) else "steps"
+    header = [
+        "run",
+        "task",
+        "measure",
+        "kind",
+        f"interval ({grown})",
+        "midpoint",
+        "width (decades)",
+        "magnitude",
+        "p",
+        "model",
+        "note",
+    ]
     lines = [header, *(_line(jump) for jump in shown)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    text = in_columns(lines)
     text.append(counted(jumps))
     return "\n".join(text)
 

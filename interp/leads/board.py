@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from interp.figures.text import html, number, told
+from interp.figures.text import html, in_columns, number, told
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,9 +91,9 @@ def order(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 _COLUMNS = (
-    ("verdict", "verdict"), ("coverage_at_far_05", "cov@.05"), ("realised_far", "FAR"), ("median_lead", "lead"),
-    ("auroc", "AUROC"), ("concordance", "concord."), ("gain", "gain"), ("gain_low", "low"), ("gain_high", "high"),
-    ("p_fwer", "p_fwer"), ("cost", "cost"),
+    ("verdict", "verdict"), ("coverage_at_far_05", "cov@.05"), ("realised_far", "FAR"), ("median_lead", "lead (of T)"),
+    ("auroc", "AUROC"), ("concordance", "concord."), ("gain", "gain (bits)"), ("gain_low", "low"), ("gain_high", "high"),
+    ("p_fwer", "p_fwer"), ("cost", "cost (passes)"),
 )  # fmt: skip
 
 
@@ -143,12 +143,6 @@ def _table(rows: Iterable[dict[str, Any]]) -> list[str]:
     lines = [["indicator", "task", *(title for _, title in _COLUMNS)]]
     lines += [[name_of(row), row["task"], *(cell(row.get(key, math.nan)) for key, _ in _COLUMNS)] for row in rows]
     return in_columns(lines)
-
-
-def in_columns(lines: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of cells as lines of text, every column as wide as its widest cell."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
 
 
 def cell(value: Any) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from interp.errors import InputError, unknown
-from interp.figures.text import html, number, told
+from interp.figures.text import html, in_columns, number, told
 from interp.leads.baseline import standardised
-from interp.leads.board import cell, in_columns, name_of, plain
+from interp.leads.board import cell, name_of, plain
 from interp.leads.panel import Panel, past_budget
 from interp.leads.rank import make_panels
 from interp.leads.run_forecast import Chance, When, chance, when
