@@ -82,14 +82,14 @@ def _task(tree: ast.Module, name: str) -> dict[str, Any]:
 def _measure(tree: ast.Module, name: str) -> dict[str, Any]:
     values: dict[str, ast.expr] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                pairs = (
-                    zip(target.elts, node.value.elts, strict=False)
-                    if _are_tuples(target, node.value)
-                    else [(target, node.value)]
-                )
-                values |= {ast.unparse(one): value for one, value in pairs}
+        if not isinstance(node, ast.Assign):
+            continue
+        value = node.value
+        for target in node.targets:
+            if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+                values |= {ast.unparse(name): part for name, part in zip(target.elts, value.elts, strict=True)}
+            else:
+                values[ast.unparse(target)] = value
     needs = values.get("NEEDS")
     keys = [ast.unparse(key).strip("'") for key in needs.keys if key] if isinstance(needs, ast.Dict) else []
     told = keys or ([ast.unparse(needs)] if needs is not None and not isinstance(needs, ast.Dict) else [])
@@ -102,10 +102,6 @@ def _measure(tree: ast.Module, name: str) -> dict[str, Any]:
         "online": plain["online"],
         "params": params,
     }
-
-
-def _are_tuples(target: ast.expr, value: ast.expr) -> bool:
-    return isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
 
 
 def _literal(node: ast.expr | None) -> Any:

@@ -12,6 +12,7 @@ from interp.families import folder as own_folder
 from interp.families import store
 from interp.families.address import format_address, parse_address
 from interp.families.card import Card, card_names, hub_checkpoints, n_checkpoints, read_card
+from interp.families.planned import outline
 from interp.families.read import source_kind
 from interp.families.weights import is_whole
 from interp.figures.text import html, listed, told
@@ -103,28 +104,23 @@ def families(root: str | Path | None = None) -> list[str]:
 def overview(root: str | Path | None = None) -> list[dict[str, Any]]:
     """What there is to choose from, without asking a hub: name, origin, sizes, how many checkpoints (None where only
     the hub knows), licence, and a line that says so."""
+    stored, recipes, cards = set(store.stored_families(store.store_root(root))), _recipes(), set(card_names())
     found = []
-    for name in families(root):
-        card = read_card(name) if name in card_names() else None
-        if card is not None and name not in store.stored_families(store.store_root(root)) and name not in _recipes():
-            entry: dict[str, Any] = {"name": name, "origin": "hub", "sizes": list(card.sizes)}
-            entry |= {"checkpoints": n_checkpoints(card), "licence": card.about.get("licence")}
+    for name in sorted({*stored, *recipes, *cards}):
+        if name in stored:
+            own = family(name, root=root)
+            entry = _entry(name, own.origin, own.sizes, len(own.refs))
+        elif name in recipes:
+            entry = _entry(name, "recipe", *outline(recipes[name]))
         else:
-            entry = _at_hand(name, root)
+            card = read_card(name)
+            entry = _entry(name, "hub", card.sizes, n_checkpoints(card), card.about.get("licence"))
         found.append({**entry, "about": _line(entry)})
     return found
 
 
-def _at_hand(name: str, root: str | Path | None) -> dict[str, Any]:
-    """An entry of a family that is stored or that a recipe describes; a recipe's runs are counted, not spelled out."""
-    if name in store.stored_families(store.store_root(root)):
-        stored = family(name, root=root)
-        sizes, n, origin = list(stored.sizes), len(stored.refs), stored.origin
-    else:
-        from interp.families.planned import outline
-
-        (sizes, n), origin = outline(_recipes()[name]), "recipe"
-    return {"name": name, "origin": origin, "sizes": sizes, "checkpoints": n, "licence": None}
+def _entry(name: str, origin: str, sizes: Iterable[str], n: int | None, licence: Any = None) -> dict[str, Any]:
+    return {"name": name, "origin": origin, "sizes": list(sizes), "checkpoints": n, "licence": licence}
 
 
 def _line(entry: Mapping[str, Any]) -> str:
