@@ -40,6 +40,7 @@ _HOME = {
     "patch": "interp.patching",
     "logit_lens": "interp.lenses",
     "direct_logit_attribution": "interp.lenses",
+    "attention_view": "interp.lenses",
     "find_circuit": "interp.circuits",
     "faithfulness": "interp.circuits",
     "validate_circuit": "interp.circuits.validation",

@@ -289,3 +289,18 @@ def test_numbers_stand_to_the_right_and_words_to_the_left():
         "long     -",
         "b     12 %",
     ]
+
+
+def test_the_attention_view_is_one_page_that_fetches_nothing(model, prompts, tmp_path):
+    view = interp.attention_view(model, prompts.clean[0], [f"</script>{k}" for k in range(7)])
+    page = view.save(tmp_path / "view.html").read_text()
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    assert data["heads"] == [f"L{layer}H{head}" for layer in range(N_LAYERS) for head in range(N_HEADS)]
+    assert data["tokens"] == [f"</script>{k}" for k in range(7)]
+    pattern = interp.capture(model, prompts.clean[:1], "pattern")["pattern"][:, 0].flatten(0, 1)
+    np.testing.assert_allclose(data["weights"], pattern, atol=5e-4)
+    assert "http" not in page
+    assert view._repr_html_().startswith("<iframe sandbox=")
+    assert len(repr(view).split("\n")) <= 12
+    with pytest.raises(interp.InputError, match="expected 7 labels"):
+        interp.attention_view(model, prompts.clean[0], ["a"])

@@ -91,8 +91,8 @@ def squares(patterns: Any, names: Sequence[Any], titles: Sequence[str], *, title
             hovertemplate="from %{customdata[0]} to %{customdata[1]}: %{z:.3f}<extra>" + titles[i] + "</extra>",
         )
         figure.add_trace(square, row=i // n_columns + 1, col=i % n_columns + 1)
-    figure.update_xaxes(**_ticks(names, 24), showgrid=False)
-    figure.update_yaxes(**_ticks(names, 24), showgrid=False, autorange="reversed")
+    figure.update_xaxes(**_ticks(names, 12), showgrid=False)
+    figure.update_yaxes(**_ticks(names, 12), showgrid=False, autorange="reversed")
     colours = {"colorscale": SEQUENTIAL, "cmin": 0, "cmax": 1, "colorbar": {"thickness": 14, "outlinewidth": 0}}
     style.styled(figure, height=170 + 240 * n_rows, coloraxis=colours, title=heading(title))
     return figure.update_layout(margin={"t": 84}, title_y=1 - 20 / (170 + 240 * n_rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from interp.figures import plots, style
+from interp.figures import grids, plots, style
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -42,7 +42,7 @@ def forecast_figure(found: Any) -> go.Figure:
     figure = plots.over_steps(
         at,
         {"predicted": [point["predicted"] for point in points]},
-        title=f"When does {found['run']} jump? ({found['status']})",
+        title=f"When does {grids.clipped(found['run'])} jump? ({found['status']})",
         y_title="predicted step of the jump",
     )
     band = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False}
@@ -53,6 +53,8 @@ def forecast_figure(found: Any) -> go.Figure:
     for key, word, dash in (("T", "jumped", "solid"), ("budget", "planned end", "dot")):
         if found[key] is not None:
             line = {"color": style.ACCENT if key == "T" else style.MUTED, "width": 1.5, "dash": dash}
-            figure.add_hline(y=found[key], line=line, annotation_text=word)
+            ends = [min(x, default=zero), max(x, default=zero)]
+            figure.add_scatter(x=ends, y=[found[key]] * 2, mode="lines", name=word, line=line, hoverinfo="name")
+    figure.update_layout(showlegend=True, margin={"t": 84})
     axis = style.step_axis(steps, title="")
     return figure.update_yaxes(**{key: axis[key] for key in ("type", "tickvals", "ticktext", "range")})

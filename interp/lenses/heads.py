@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from interp.errors import InputError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
+    from interp.figures.attention import AttentionView
     from interp.models import Model
 
 
@@ -108,6 +110,38 @@ def attention_figure(
     """
     from interp.figures.grids import squares
 
+    return squares(*_patterns(model, tokens, labels, layer, heads))
+
+
+def attention_view(
+    model: Model,
+    tokens: Int[Tensor, "pos"] | Int[Tensor, "1 pos"],
+    labels: Sequence[str] | None = None,
+    layer: int | Sequence[int] | None = None,
+    *,
+    heads: int | Sequence[int] | None = None,
+) -> AttentionView:
+    """The same to look through: every head of the layers (None: all) as a thumbnail, one of them large, and the tokens as text
+    that shows what each attends to. It shows itself in a notebook; `.save("page.html")` writes one self-contained page.
+
+    labels: the tokens' texts (None: as the model's tokenizer writes them, else their ids).
+
+    Raises:
+        InputError: as `attention_figure`.
+    """
+    from interp.figures.attention import AttentionView
+
+    if labels is None and model.tokenizer is not None:
+        labels = [model.tokenizer.decode([int(token)]) for token in tokens.flatten()]
+    found = [_patterns(model, tokens, labels, one, heads) for one in check_indices("layer", layer, model.n_layers)]
+    names, titles = found[0][1], [title for _, _, own in found for title in own]
+    return AttentionView(np.concatenate([pattern for pattern, _, _ in found]), names, titles)
+
+
+def _patterns(
+    model: Model, tokens: Tensor, labels: Sequence[str] | None, layer: int, heads: int | Sequence[int] | None
+) -> tuple[Any, list[str], list[str]]:
+    """A layer's patterns [head, query, key] on one prompt, the tokens' names and the heads'."""
     prompt = tokens[None] if tokens.dim() == 1 else tokens
     if len(prompt) != 1:
         raise InputError(f"a picture shows one prompt, got {len(prompt)}")
@@ -116,5 +150,4 @@ def attention_figure(
         raise InputError(f"expected {prompt.shape[1]} labels, one a token, got {len(names)}")
     shown = check_indices("head", heads, model.n_heads)
     pattern = capture(model, prompt, "pattern", layers=layer, heads=shown)["pattern"][0, 0].float().cpu().numpy()
-    titles = [f"L{check_indices('layer', layer, model.n_layers)[0]}H{head}" for head in shown]
-    return squares(pattern, names, titles)
+    return pattern, names, [f"L{check_indices('layer', layer, model.n_layers)[0]}H{head}" for head in shown]
