@@ -182,6 +182,16 @@ def _query_or_key(site: str, n_heads: Callable[[_Trial], int]) -> Callable[[_Tri
         _own_position(trial, site)
         usual = trial.run(trial.base, {}, ["pattern", site])
         group = trial.n_heads // n_heads(trial)
+        at = torch.zeros_like(usual[site])
+        at[:, 2] = trial.noise(usual[site])[:, 2]
+        rows = (
+            (trial.run(trial.base, {site: _adding(at)}, ["pattern"])["pattern"] - usual["pattern"])
+            .abs()
+            .amax((0, 1, 3))
+        )
+        elsewhere = rows[[n for n in range(len(rows)) if n != 2]].max()
+        if bool(elsewhere > 1e-3 * rows.max()) == (site == "q"):
+            raise _Broken("a query tells in its own row of the pattern alone, and a key in others; this does not")
         for head in (0, n_heads(trial) - 1):
             delta = torch.zeros_like(usual[site])
             delta[:, :, head] = trial.noise(usual[site])[:, :, head]

@@ -193,11 +193,30 @@ def _check_stream(model: Model) -> None:
     ):
         expected = first + places[: tokens.shape[1]]
         _close(expected, ends[0]["resid_pre"], "embed or pos_embed: their sum is not what the first block reads")
+    _last_norm(model, tokens)
     _close(
         unembedded(model, ends[last]["resid_post"]),
         ends[last]["logits"],
         "ln_final or unembed: of the last block's stream they do not make the logits",
     )
+
+
+def _last_norm(model: Model, tokens: Tensor) -> None:
+    """The final norm reads what the last block gives: another norm of the module may make the same numbers of it."""
+    sites = model.sites
+    assert sites is not None
+    if sites.ln_final is None:
+        return
+    read: list[Tensor] = []
+    handle = model.module.get_submodule(sites.ln_final).register_forward_pre_hook(lambda _, args: read.append(args[0]))
+    try:
+        model(tokens)
+    finally:
+        handle.remove()
+    stream = _see(model, model.n_layers - 1, tokens, ["resid_post"], {})["resid_post"]
+    if len(read) != 1:
+        raise InputError(f"ln_final: {sites.ln_final!r} is called {len(read)} times, expected once")
+    _close(read[0], stream, f"ln_final: {sites.ln_final!r} does not read what the last block gives")
 
 
 def _check_sites(model: Model, layer: int) -> None:
@@ -211,6 +230,7 @@ def _check_sites(model: Model, layer: int) -> None:
             seen["mlp_out"] = torch.zeros_like(seen["attn_out"])
         return seen
 
+    _check_norms(model, layer)
     for site in names:
         try:
             prove(
@@ -228,6 +248,47 @@ def _check_sites(model: Model, layer: int) -> None:
             raise InputError(
                 f"your map's {site} of layer {layer} cannot be read: {' '.join(str(error).split())}"
             ) from error
+
+
+def _check_norms(model: Model, layer: int) -> None:
+    """Each norm of the map is called once in its block, on the stream that it is said to read."""
+    sites, tokens = model.sites, _tokens(model)
+    assert sites is not None
+    block: Any = model.module.get_submodule(sites.blocks)[layer]
+    read: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        return lambda _, args: read.setdefault(name, args[0].detach().clone())
+
+    norms = {name: path for name in ("ln1", "ln2") if (path := getattr(sites, name)) is not None}
+    projections = {slot: getattr(sites, slot) for slot in "qkv"}
+    handles = [
+        block.get_submodule(path).register_forward_pre_hook(keep(name))
+        for name, path in {**norms, **projections, "block": ""}.items()
+    ]
+    try:
+        model(tokens)
+    finally:
+        for handle in handles:
+            handle.remove()
+    for name in norms:
+        if name not in read:
+            raise InputError(f"{name}: {getattr(sites, name)!r} of block {layer} is not called")
+    if "ln1" in norms:
+        _close(read["ln1"], read["block"], f"ln1: {sites.ln1!r} of block {layer} does not read what enters the block")
+    stream = block.get_submodule(sites.ln1)(read["block"]) if sites.ln1 is not None else read["block"]
+    for slot in "qkv":
+        if slot not in read:
+            raise InputError(f"{slot}: {projections[slot]!r} of block {layer} is not called")
+        _close(
+            read[slot], stream, f"{slot}: {projections[slot]!r} of block {layer} does not read the stream behind ln1"
+        )
+    if "ln2" in norms and not sites.parallel:
+        moved = not bool(torch.equal(read["ln2"], read["block"]))
+        if not moved:
+            raise InputError(
+                f"ln2: {sites.ln2!r} of block {layer} reads what enters the block; say parallel=True, or another norm"
+            )
 
 
 def _names(sites: Sites) -> list[str]:
