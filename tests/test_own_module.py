@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -222,3 +223,13 @@ def test_weights_may_change_after_the_map_was_proved() -> None:
             parameter.add_(0.1 * torch.randn_like(parameter))
     total = interp.direct_logit_attribution(model, prompts, by="head").total().mean()
     assert float(total) == pytest.approx(difference(module, prompts, prompts.clean), rel=1e-4)
+
+
+def test_the_page_runs() -> None:
+    """Its module, its map and what the map gives, as they stand on the page."""
+    page = (Path(__file__).parents[1] / "docs" / "own-module.md").read_text(encoding="utf-8")
+    written, used = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    space: dict[str, Any] = {}
+    exec(written + used, space)
+    assert space["heads"].shape == (1, 4)
+    assert "L0.mlp->logits" in space["circuit"].edge_scores()

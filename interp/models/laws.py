@@ -96,8 +96,7 @@ def prove(
     who: str = "TransformerLens'",
 ) -> None:
     """Raises InputError, with what is wrong, unless `site` (of the layer that `run` is for) keeps its laws. who: whose it is."""
-    n = next(n for n in range(5, 99) if n not in (model.n_heads, model.n_kv_heads, model.d_head))
-    base = (torch.arange(2 * n, device=model.device).reshape(2, n) * 7 + 3) % model.d_vocab
+    base = proof_tokens(model)
     trial = _Trial(
         run=run,
         has=has,
@@ -112,6 +111,18 @@ def prove(
         _LAWS[site](trial)
     except _Broken as broken:
         raise InputError(f"{who} {site} of {model.config['architecture']} is not to be trusted: {broken}") from None
+
+
+def proof_tokens(model: Model) -> Tensor:
+    """Two prompts that differ, of as many positions as there are neither heads nor widths of heads; of as many as the model takes
+    where these are few."""
+    sizes = (model.n_heads, model.n_kv_heads, model.d_head)
+    lengths = [n for n in range(5, 99) if n <= model.n_ctx and n not in sizes]
+    few = sorted(range(2, min(model.n_ctx, 4) + 1), key=lambda n: (n not in sizes, n))
+    if not lengths and not few:
+        raise InputError(f"sites are proved on prompts of two positions or more, and n_ctx is {model.n_ctx}")
+    n = lengths[0] if lengths else few[-1]
+    return (torch.arange(2 * n, device=model.device).reshape(2, n) * 7 + 3) % min(model.d_vocab, model.n_tokens)
 
 
 def _stream(site: str) -> Callable[[_Trial], None]:
@@ -183,14 +194,16 @@ def _query_or_key(site: str, n_heads: Callable[[_Trial], int]) -> Callable[[_Tri
         usual = trial.run(trial.base, {}, ["pattern", site])
         group = trial.n_heads // n_heads(trial)
         at = torch.zeros_like(usual[site])
-        at[:, 2] = trial.noise(usual[site])[:, 2]
+        n_pos = trial.base.shape[1]
+        middle = n_pos // 2
+        at[:, middle] = trial.noise(usual[site])[:, middle]
         rows = (
             (trial.run(trial.base, {site: _adding(at)}, ["pattern"])["pattern"] - usual["pattern"])
             .abs()
             .amax((0, 1, 3))
         )
-        elsewhere = rows[[n for n in range(len(rows)) if n != 2]].max()
-        if bool(elsewhere > 1e-3 * rows.max()) == (site == "q"):
+        elsewhere = rows[[n for n in range(n_pos) if n != middle]].max()
+        if n_pos > 2 and bool(elsewhere > 1e-3 * rows.max()) == (site == "q"):
             raise _Broken("a query tells in its own row of the pattern alone, and a key in others; this does not")
         for head in (0, n_heads(trial) - 1):
             delta = torch.zeros_like(usual[site])
@@ -205,13 +218,13 @@ def _query_or_key(site: str, n_heads: Callable[[_Trial], int]) -> Callable[[_Tri
 
 
 def _own_position(trial: _Trial, site: str) -> None:
-    """Where the stream is made the same at two positions, so is the site."""
+    """Where the stream is made the same at the first and the last position, so is the site."""
 
     def alike(x: Tensor) -> None:
-        x[:, 3] = x[:, 1]
+        x[:, -1] = x[:, 0]
 
     seen = trial.run(trial.base, {"resid_pre": alike}, [site])[site]
-    trial.same(seen[:, 3], seen[:, 1], "it is not made of the stream at its own position alone")
+    trial.same(seen[:, -1], seen[:, 0], "it is not made of the stream at its own position alone")
 
 
 def _mlp_post(trial: _Trial) -> None:

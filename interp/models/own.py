@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from interp.errors import InputError, unknown
 from interp.models.handle import Model
-from interp.models.laws import Change, prove
+from interp.models.laws import Change, proof_tokens, prove
 from interp.models.running import run
 from interp.models.shadowing import evaluating
+from interp.models.site_tensors import blocks
 from interp.models.sites import Sites
 from interp.models.weights import logits as unembedded
 
@@ -79,9 +80,9 @@ def _map_of(module: nn.Module, given: Mapping[str, Any]) -> Sites:
 
 
 def _check_paths(module: nn.Module, sites: Sites) -> None:
-    blocks = _part(module, sites.blocks, "blocks", type(module).__name__)
-    if not isinstance(blocks, nn.ModuleList | nn.Sequential) or not len(blocks):
-        raise InputError(f"blocks: {sites.blocks!r} is a {type(blocks).__name__}, expected a ModuleList of blocks")
+    listed = _part(module, sites.blocks, "blocks", type(module).__name__)
+    if not isinstance(listed, nn.ModuleList | nn.Sequential) or not len(listed):
+        raise InputError(f"blocks: {sites.blocks!r} is a {type(listed).__name__}, expected a ModuleList of blocks")
     for key in PATHS:
         value = getattr(sites, key)
         for path in value if isinstance(value, tuple) else (value,):
@@ -90,7 +91,7 @@ def _check_paths(module: nn.Module, sites: Sites) -> None:
             if key in AT_MODEL:
                 _part(module, path, key, type(module).__name__)
                 continue
-            for index, block in enumerate(blocks):
+            for index, block in enumerate(listed):
                 _part(block, path, key, f"block {index}")
 
 
@@ -113,9 +114,9 @@ def _part(parent: nn.Module, path: Any, key: str, where: str) -> nn.Module:
 
 def _sizes(module: nn.Module, sites: Sites, config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration, with what the module itself shows where it is left out."""
-    blocks: Any = module.get_submodule(sites.blocks)
+    listed: Any = module.get_submodule(sites.blocks)
     embed, unembed = (module.get_submodule(path) for path in (sites.embed, sites.unembed))
-    seen: dict[str, Any] = {"architecture": type(module).__name__, "n_layers": len(blocks)}
+    seen: dict[str, Any] = {"architecture": type(module).__name__, "n_layers": len(listed)}
     if (table := getattr(embed, "weight", None)) is not None:
         seen |= {"d_vocab": table.shape[0], "d_model": table.shape[1]}
     if (width := getattr(unembed, "out_features", None)) is not None:
@@ -141,14 +142,6 @@ def _check_sizes(model: Model) -> None:
         raise InputError(f"config: {model.n_heads} heads and {model.n_kv_heads} key/value heads do not fit")
 
 
-def _tokens(model: Model) -> Tensor:
-    """Two prompts of as many positions as there are neither heads nor widths of heads."""
-    n = next(n for n in range(5, 99) if n not in (model.n_heads, model.n_kv_heads, model.d_head))
-    if n > model.n_ctx:
-        raise InputError(f"n_ctx is {model.n_ctx}: a map is proved on prompts of {n} positions")
-    return (torch.arange(2 * n, device=model.device).reshape(2, n) * 7 + 3) % model.n_tokens
-
-
 def _see(
     model: Model, layer: int | None, tokens: Tensor, names: Sequence[str], changes: Mapping[str, Change]
 ) -> dict[str, Tensor]:
@@ -167,7 +160,7 @@ def _see(
 
 def _check_stream(model: Model) -> None:
     """The stream is handed from block to block, begins with the embeddings and ends in the logits."""
-    sites, tokens = model.sites, _tokens(model)
+    sites, tokens = model.sites, proof_tokens(model)
     assert sites is not None
     last = model.n_layers - 1
     try:
@@ -252,9 +245,9 @@ def _check_sites(model: Model, layer: int) -> None:
 
 def _check_norms(model: Model, layer: int) -> None:
     """Each norm of the map is called once in its block, on the stream that it is said to read."""
-    sites, tokens = model.sites, _tokens(model)
+    sites, tokens = model.sites, proof_tokens(model)
     assert sites is not None
-    block: Any = model.module.get_submodule(sites.blocks)[layer]
+    block = blocks(model)[layer]
     read: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
