@@ -304,3 +304,32 @@ def test_the_attention_view_is_one_page_that_fetches_nothing(model, prompts, tmp
     assert len(repr(view).split("\n")) <= 12
     with pytest.raises(interp.InputError, match="expected 7 labels"):
         interp.attention_view(model, prompts.clean[0], ["a"])
+
+
+@pytest.mark.parametrize("task", ["modular_addition:p=7", "window_sum", "ioi"])
+def test_the_first_files_of_a_study_are_planned_as_they_are(task, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", task]) == 0
+    name = task.partition(":")[0]
+    assert main(["plan", f"{name}.yaml"]) == 0
+    shown = capsys.readouterr().out
+    assert "circuits at" in shown
+    before = (tmp_path / f"{name}.yaml").read_text()
+    assert main(["init", task]) == 2  # nothing is written over
+    assert (tmp_path / f"{name}.yaml").read_text() == before
+    assert main(["init", "modular_adition"]) == 2
+    assert "did you mean 'modular_addition'" in capsys.readouterr().err
+
+
+def test_doctor_names_what_is_there_and_changes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (
+        found["installed"]["torch"] == torch.__version__.partition("+")[0]
+        or found["installed"]["torch"] == torch.__version__
+    )
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in (*found["installed"], *found["extras"], *found["places"]))
+    assert not list(tmp_path.iterdir())

@@ -132,7 +132,7 @@ def do_circuit(args: argparse.Namespace) -> int:
 
     if args.n_prompts < 1:
         raise InputError(f"--n-prompts is {args.n_prompts}; a circuit needs at least one")
-    name, params = _task_argument(args.task)
+    name, params = task_argument(args.task)
     model = load_at(args.model, args.root)
     skill, split_seed = (
         (task(name, **params), 0) if model.ref is None else task_of(TaskSpec(name=name, params=params), model.ref)
@@ -163,7 +163,7 @@ def load_at(model: str, root: str | None) -> Model:
     return load(model if Path(model).is_dir() else resolve(model, root=root))
 
 
-def _task_argument(text: str) -> tuple[str, dict[str, Any]]:
+def task_argument(text: str) -> tuple[str, dict[str, Any]]:
     """`name:key=value,key=value` -> the name (itself `package.module:function`, perhaps) and the parameters; values are
     YAML."""
     import yaml

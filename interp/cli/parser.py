@@ -71,9 +71,9 @@ def _show_warning(message: Warning | str, *_: object) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from interp.cli import commands, runs
+    from interp.cli import commands, runs, starting
 
-    return getattr(runs if hasattr(runs, f"do_{name}") else commands, f"do_{name}")
+    return next(getattr(room, f"do_{name}") for room in (commands, runs, starting) if hasattr(room, f"do_{name}"))
 
 
 def _check_command(arguments: Sequence[str], names: Sequence[str]) -> None:
@@ -177,6 +177,14 @@ def _parser() -> tuple[_Parser, list[str]]:
     circuit.add_argument("--root", help="where checkpoints are (default ./checkpoints)")
     circuit.add_argument("--out", help="write the circuit as JSON here")
 
-    for reading in (status, export, verify, listing, plan, jumps, prevalence, leads, circuit):
+    init = sub.add_parser("init", help="write a commented experiment and recipe for a task")
+    init.add_argument("task", help="task, with parameters as name:key=value,key=value")
+    init.add_argument("--name", help="of the study (default: the task's)")
+    init.add_argument("--out", default=".", help="folder (default: this one)")
+
+    doctor = sub.add_parser("doctor", help="what is installed, what a GPU would change, where things are kept")
+    doctor.add_argument("--root", help="where checkpoints are (default ./checkpoints)")
+
+    for reading in (doctor, status, export, verify, listing, plan, jumps, prevalence, leads, circuit):
         reading.add_argument("--json", action="store_true", help="machine-readable output")
     return parser, list(sub.choices)
