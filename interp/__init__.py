@@ -53,6 +53,7 @@ _HOME = {
     "read_table": "interp.table",
     "rolling": "interp.table.rolling",
     "Recorder": "interp.engine.recorder",
+    "trainer_callback": "interp.engine.callbacks",
     "evaluate_task": "interp.measure.questions",
     "harness_model": "interp.measure.lm_eval",
     "equivalence": "interp.circuits.testing.hypotheses",

@@ -333,3 +333,34 @@ def test_doctor_names_what_is_there_and_changes_nothing(tmp_path, monkeypatch, c
     shown = capsys.readouterr().out
     assert all(name in shown for name in (*found["installed"], *found["extras"], *found["places"]))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_trainer_records_its_first_step_every_so_many_and_its_last(model, tmp_path):
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers.trainer_callback import CallbackHandler
+
+    recorder = interp.Recorder(interp.task("modular_addition", p=7), ["weight_norm"], tmp_path / "run", n_prompts=8)
+    with pytest.raises(interp.InputError, match="every is 0"):
+        interp.trainer_callback(recorder, every=0)
+    callback = interp.trainer_callback(recorder, every=4)
+    args, control = TrainingArguments(output_dir=str(tmp_path / "out"), report_to=[]), TrainerControl()
+    handler = CallbackHandler([callback], model.module, None, None, None)
+    state = TrainerState(max_steps=10, is_world_process_zero=True)
+    handler.on_train_begin(args, state, control)
+    for step in range(1, 11):
+        state.global_step = step
+        handler.on_step_end(args, state, control)
+    table = interp.read_table(tmp_path / "run")
+    assert sorted(table["step"]) == [0, 4, 8, 10]
+    assert set(table["budget"]) == {10}
+
+
+def test_a_trainers_folder_knows_its_budget(model, tmp_path):
+    for step in (5, 10):
+        folder = tmp_path / f"checkpoint-{step}"
+        model.module.save_pretrained(folder)
+        (folder / "trainer_state.json").write_text(
+            json.dumps({"max_steps": 40 if step == 10 else 20, "global_step": step})
+        )
+    refs = interp.family(str(tmp_path)).checkpoints()
+    assert [ref.manifest["budget"] for ref in refs] == [40, 40]  # taken up again with another plan

@@ -19,6 +19,7 @@ STEP_FOLDER = re.compile(r"(?:checkpoint|step|global_step)[-_]?(\d+)")
 STEP_FILE = re.compile(r".*?(\d+)\.(safetensors|pth|pt|bin|ckpt)")
 TORCH_FILE = re.compile(r".*\.(pth|pt|bin|ckpt)")
 ADAPTER = "adapter_config.json"
+TRAINER_STATE = "trainer_state.json"
 _TRAINERS = re.compile(r"(pytorch_model|training_args|optimizer|scheduler|scaler|rng_state|adapter_model).*")
 """What transformers and its trainer write beside or instead of such files."""
 
@@ -36,7 +37,7 @@ def folder_checkpoints(folder: Path) -> list[CheckpointRef]:
     own = [path.parent for depth in range(5) for path in folder.glob("*/" * depth + MANIFEST)]
     if own:
         return [read_manifest(path) for path in own]
-    found = list(_step_folders(folder)) or list(_step_files(folder)) or list(_single(folder))
+    found = _budgeted(list(_step_folders(folder))) or list(_step_files(folder)) or list(_single(folder))
     if not found:
         raise InputError(
             f"{folder} holds no checkpoints: expected folders checkpoint-500/ or step500/ with a {CONFIG}, or files "
@@ -76,6 +77,20 @@ def _step_folders(folder: Path) -> Iterator[CheckpointRef]:
             _refuse_adapter(path)
             if (path / CONFIG).is_file():
                 yield _ref(folder, step=int(named[1]), path=path, source=_whole_folder(path))
+
+
+def _budgeted(refs: list[CheckpointRef]) -> list[CheckpointRef]:
+    """With the planned number of steps, where a trainer left word of it beside its last checkpoint (a run that was taken up
+    again with another plan has the last one)."""
+    for ref in sorted(refs, key=lambda ref: -ref.step):
+        path = (ref.path or Path()) / TRAINER_STATE
+        try:
+            planned = read_json(path).get("max_steps") if path.is_file() else None
+        except InputError:
+            continue  # cut short, or another program's file of that name: the weights do not depend on it
+        if isinstance(planned, int) and planned >= ref.step and planned > 0:
+            return [replace(one, manifest={**one.manifest, "budget": planned}) for one in refs]
+    return refs
 
 
 def _refuse_adapter(folder: Path) -> None:
