@@ -11,6 +11,8 @@ import numpy as np
 from interp.jumps.about.breakthroughness import shapes
 from interp.jumps.about.forms import best_model, compare_models
 from interp.jumps.curve import Curve, select, standardise
+from interp.jumps.detectors._long import chosen
+from interp.jumps.instrument import INSTRUMENT
 from interp.jumps.record import Jump
 from interp.jumps.verdict import Rise, Verdict
 
@@ -94,8 +96,10 @@ def _value(curve: Curve, value: float) -> float:
 
 
 def _without_spikes(curve: Curve, verdict: Verdict) -> Curve:
+    """Its checkpoints but for the spikes; of a long curve some."""
     inside = np.zeros(len(curve), bool)
     for rise in verdict.rises:
         if rise.kind == "spike":
             inside[rise.before + 1 : rise.after] = True
-    return select(curve, np.flatnonzero(~inside))
+    left = np.flatnonzero(~inside)
+    return select(curve, left[chosen(curve.x[left], INSTRUMENT.long)] if len(left) > INSTRUMENT.long else left)

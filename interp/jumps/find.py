@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from interp.errors import InputError, unknown
-from interp.jumps.about.artefact import COMPANIONS, PER_TOKEN, Pair, companion_names, judge_artefact, same_examples
+from interp.jumps.about.artefact import COMPANIONS, PER_TOKEN, companion_names, judge_artefact, same_examples
+from interp.jumps.about.maps import Pair
 from interp.jumps.about.seeds import over_seeds
 from interp.jumps.about.sizes import size_table
 from interp.jumps.curve import Curve, default_range, make_curve

@@ -10,8 +10,12 @@ threshold that is free, a count of steps included; so the map has to be known be
 - p^L or a soft threshold with L, threshold and spread fitted to the *other* runs of the task; floor and ceiling are the
   run's own. It has to beat a clock that is fitted in the same way.
 
-One run with a map that is not known is undetermined. The window begins at the companion's last trough before the jump: a
-test log-probability that dips while the model memorises would otherwise be misread.
+A measure of other things (a loss, a norm, a count of steps) that does no better than a clock proves nothing, and leaves
+the jump as it is. The log-probability or the margin of the judged answers is what the metric is made of: where it is
+smooth through the jump and its map is not known, the jump is undetermined, one run alone included.
+
+The window begins at the companion's last trough before the jump: a test log-probability that dips while the model
+memorises would otherwise be misread.
 """
 
 from __future__ import annotations
@@ -22,8 +26,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
-from scipy.special import expit, ndtr
+from scipy.special import ndtr
 
+from interp.jumps.about.maps import Pair, Window, explained, power, shared, threshold
 from interp.jumps.curve import Curve, base_name, select
 from interp.jumps.instrument import INSTRUMENT
 from interp.jumps.record import Jump
@@ -47,7 +52,6 @@ _OF_ANSWERS = ("log_prob", "answer_log_prob", "ppl", "perplexity", *MARGINS, "di
 """Companions that are of the judged examples by what they are; others have to show it by an equal `n`."""
 
 Judge = Callable[[Curve, Limits], Verdict]
-Pair = tuple[Curve, Curve]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,20 +66,6 @@ class Comparison:
     width: float = float("nan")
     verdict: str = ""
     reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Window:
-    """The measure and its companion, both upward, where both were measured, from the trough on. own: the measure's fitted
-    curve; log_p: the companion as log-probability, else None; raw: its values as given."""
-
-    x: Float[ndarray, "point"]
-    values: Float[ndarray, "point"]
-    own: Float[ndarray, "point"]
-    smooth: Float[ndarray, "point"]
-    raw: Float[ndarray, "point"]
-    log_p: Float[ndarray, "point"] | None
-    spread: Float[ndarray, "point"]
 
 
 def companion_names(measure: str, pairs: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -173,6 +163,7 @@ def compare(
         own=own,
         smooth=smooth,
         raw=companion.y[there[inside]],
+        fitted=sign * smooth,
         log_p=_log_p(name, sign * smooth),
         spread=companion.sigma[there[inside]] * np.sqrt(companion.n[there[inside]]),
     )
@@ -196,89 +187,31 @@ def _mapped(
     """The verdict of the maps that are known, else of those that other runs give, else that none is known."""
     if seen.log_p is not None and direction > 0:
         both = (log_p for log_p in (seen.log_p, _log_p(name, seen.raw)) if log_p is not None)
-        share = max(_power(seen, np.exp(log_p), known_length) for log_p in both)
+        share = max(power(seen, np.exp(log_p), known_length) for log_p in both)
         if share >= INSTRUMENT.reproduced:
             return Comparison(kind="", map="p^L", reproduced=share, verdict="artefact")
     if base_name(name) in MARGINS and (seen.spread > 0).all() and direction > 0:
-        share = _share(seen, ndtr(seen.raw / seen.spread)[:, None], levels=(0.0, 1.0))
+        share = explained(seen, ndtr(seen.raw / seen.spread)[:, None], levels=(0.0, 1.0))
         if share >= INSTRUMENT.reproduced:
             return Comparison(kind="", map="margin", reproduced=share, verdict="artefact")
-    free = _share(seen, _soft(seen.smooth, _thresholds(seen.smooth)))
-    if len(others) >= INSTRUMENT.fewest_runs:
-        return _held_out(seen, name, direction, others)
-    if free < INSTRUMENT.reproduced or not _moves(seen.smooth, seen.x, jump):
-        return Comparison(kind="", map="threshold", reproduced=free)
-    reason = f"{name} is smooth through it and some threshold on it would give this rise; one run does not tell which"
-    return Comparison(kind="", map="threshold", reproduced=free, verdict="undetermined", reason=reason)
-
-
-def _power(seen: Window, p: Float[ndarray, "point"], known_length: bool) -> float:
-    """What p^L explains: of whole answers with the run's own floor and ceiling, else of any length, from 0 to 1."""
-    if known_length:
-        return _share(seen, p[:, None])
-    return _share(seen, p[:, None] ** np.array(INSTRUMENT.lengths), levels=(0.0, 1.0))
-
-
-def _held_out(seen: Window, name: str, direction: float, others: Sequence[Pair]) -> Comparison:
-    """A map that is fitted to the other runs and held against this one, and a clock that is."""
-    fitted = [_shared(direction * curve.y, curve, companion) for curve, companion in others[: INSTRUMENT.most_runs]]
-    fitted = [pair for pair in fitted if len(pair[0]) >= INSTRUMENT.fewest]
-    through = {"threshold": [beside for _, _, beside in fitted], "clock": [x for _, x, _ in fitted]}
-    own = {"threshold": seen.raw, "clock": seen.x}
-    shares = {}
-    for kind, beside in through.items():
-        grid = _thresholds(np.concatenate([*beside, own[kind]]))
-        lost = np.sum([_lost(y, _soft(each, grid)) for (y, _, _), each in zip(fitted, beside, strict=True)], axis=0)
-        best = grid[:, [int(lost.argmin())]]
-        shares[kind] = _share(seen, _soft(own[kind], best))
-    share, clock = shares["threshold"], shares["clock"]
-    if share < INSTRUMENT.reproduced:
-        return Comparison(kind="", map="threshold", reproduced=share)
-    if 1 - share > INSTRUMENT.beats * (1 - clock) - INSTRUMENT.tie:
-        reason = f"the threshold on {name} that other runs give reproduces it, but so does the step alone"
-        return Comparison(kind="", map="threshold", reproduced=share, verdict="undetermined", reason=reason)
-    return Comparison(kind="", map="threshold", reproduced=share, verdict="artefact")
-
-
-def _shared(
-    y: Float[ndarray, "point"], curve: Curve, companion: Curve
-) -> tuple[Float[ndarray, "shared"], Float[ndarray, "shared"], Float[ndarray, "shared"]]:
-    _, here, there = np.intersect1d(curve.steps, companion.steps, return_indices=True)
-    return y[here], curve.x[here], companion.y[there]
-
-
-def _thresholds(smooth: Float[ndarray, "point"]) -> Float[ndarray, "2 map"]:
-    """Thresholds within the range, upward and downward, and spreads."""
-    spreads = max(float(np.ptp(smooth)), 1e-12) * np.geomspace(0.01, 0.3, 8)
-    both = np.meshgrid(np.linspace(smooth.min(), smooth.max(), 60), np.concatenate([spreads, -spreads]))
-    return np.stack([axis.ravel() for axis in both])
-
-
-def _soft(smooth: Float[ndarray, "point"], grid: Float[ndarray, "2 map"]) -> Float[ndarray, "point map"]:
-    return np.asarray(expit((smooth[:, None] - grid[0]) / grid[1]))
-
-
-def _share(seen: Window, maps: Float[ndarray, "point map"], levels: tuple[float, float] | None = None) -> float:
-    """The largest share of the variance that a map explains, of what the measure's own fit does: with a floor and a
-    ceiling of the run's own, or with given ones. A map that misses by more than INSTRUMENT.misfit of the rise explains
-    nothing."""
-    total = float(((seen.values - seen.values.mean()) ** 2).sum())
-    noise = float(((seen.values - seen.own) ** 2).sum())
-    if total == 0 or noise >= total:
-        return float("nan")
-    left = _lost(seen.values, maps) if levels is None else ((seen.values[:, None] - maps) ** 2).sum(0)
-    best = float(left.min())
-    allowed = 2 * noise + len(seen.values) * (INSTRUMENT.misfit * float(np.ptp(seen.own))) ** 2
-    share = (total - best) / (total - noise)
-    return float(min(share, 1.0)) if best <= allowed else min(share, INSTRUMENT.reproduced - 0.01)
-
-
-def _lost(values: Float[ndarray, "point"], maps: Float[ndarray, "point map"]) -> Float[ndarray, "map"]:
-    """What is left of the values by least squares, value = a + b map with b > 0."""
-    centred, maps = values - values.mean(), maps - maps.mean(0)
-    overlap, power = centred @ maps, (maps**2).sum(0)
-    gain = np.where((overlap > 0) & (power > 1e-12), overlap**2 / np.maximum(power, 1e-12), 0.0)
-    return np.asarray(float(centred @ centred) - gain)
+    known = [(direction * curve.y, curve, companion) for curve, companion in others[: INSTRUMENT.most_runs]]
+    runs = [run for run in (shared(*each) for each in known) if len(run.values) >= INSTRUMENT.fewest]
+    alone = len(runs) < INSTRUMENT.fewest_runs
+    share, clock = (threshold(seen, None if alone else runs, through) for through in ("companion", "clock"))
+    found = Comparison(kind="", map="threshold", reproduced=share)
+    if share < INSTRUMENT.reproduced or (alone and not _moves(seen.smooth, seen.x, jump)):
+        return found
+    better = 1 - share <= INSTRUMENT.beats * (1 - clock) - INSTRUMENT.tie
+    if better and not alone:
+        return replace(found, verdict="artefact")
+    if not better and base_name(name) not in _OF_ANSWERS:
+        return found
+    reason = f"the threshold on {name} that other runs give reproduces it, but so does the step alone"
+    if alone:
+        reason = (
+            f"{name} is smooth through it and some threshold on it would give this rise; one run does not tell which"
+        )
+    return replace(found, verdict="undetermined", reason=reason)
 
 
 def _trough(companion: Curve, sign: float, jump: Jump) -> int:

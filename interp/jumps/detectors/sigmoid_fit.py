@@ -12,19 +12,28 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
 
 from interp.jumps.curve import RESOLUTION, Curve, select, standardise
 from interp.jumps.detectors._atoms import dictionary, lag_one, pursue
 from interp.jumps.detectors._changes import Judged, changes
 from interp.jumps.detectors._fit import Data, Fit, fit_curve, outlier_of, solve, term_price, weighted
+from interp.jumps.detectors._long import chosen
 from interp.jumps.detectors._spikes import Spike, find_spikes, merged, most_spikes, spiked
 from interp.jumps.instrument import INSTRUMENT
 from interp.jumps.null import dependence, leaps, max_terms, p_value, thin
 from interp.jumps.verdict import Limits, Rise, Verdict
 
+AROUND = 5
+"""Chosen checkpoints on either side of a change, between which it is placed among all: enough to show both levels."""
+
 
 def sigmoid_fit(curve: Curve, limits: Limits) -> Verdict:
-    """The rises, falls and spikes of a curve."""
+    """The rises, falls and spikes of a curve; one longer than `INSTRUMENT.long` is judged by some of its checkpoints, and by
+    all where it changes."""
+    if len(curve) > INSTRUMENT.long:
+        return _long(curve, limits)
     fewest = INSTRUMENT.fewest
     if len(curve) < fewest:
         return Verdict(reason=f"{len(curve)} usable checkpoints; at least {fewest} are needed")
@@ -46,6 +55,38 @@ def sigmoid_fit(curve: Curve, limits: Limits) -> Verdict:
     rises.sort(key=lambda rise: rise.midpoint)
     fitted = low + unit * np.interp(curve.x, part.x, fit.at)
     return Verdict(rises=tuple(_in_units(rise, low, unit) for rise in rises), p_value=p, rho=rho, fitted=fitted)
+
+
+def _long(curve: Curve, limits: Limits) -> Verdict:
+    """The verdict on some of the checkpoints, each change placed among all those around it."""
+    even, unit = standardise(curve)
+    spikes = find_spikes(even)
+    kept = np.flatnonzero(~spiked(len(curve), spikes))
+    some = kept[chosen(curve.x[kept], INSTRUMENT.long)]
+    verdict = sigmoid_fit(select(curve, some), limits)
+    rises = [_closer(curve, kept, some, rise, limits) for rise in verdict.rises]
+    least, low = limits.min_magnitude * even.span, float(curve.y.min())
+    found = [_as_rise(even, spike) for spike in merged(even, spikes) if abs(spike.height) >= least]
+    rises = sorted([*rises, *(_in_units(rise, low, unit) for rise in found)], key=lambda rise: rise.midpoint)
+    fitted = None if verdict.fitted is None else np.interp(curve.x, curve.x[some], verdict.fitted)
+    return replace(verdict, rises=tuple(rises), fitted=fitted)
+
+
+def _closer(curve: Curve, kept: Int[ndarray, "point"], some: Int[ndarray, "some"], rise: Rise, limits: Limits) -> Rise:
+    """A rise between some checkpoints among all those around it, where they are few and show the same change."""
+    placed = replace(rise, before=int(some[rise.before]), after=int(some[rise.after]))
+    first, last = some[max(rise.before - AROUND, 0)], some[min(rise.after + AROUND, len(some) - 1)]
+    window = kept[(kept >= first) & (kept <= last)]
+    if rise.kind == "spike" or len(window) > len(curve) / 4:
+        return placed
+    seen = sigmoid_fit(select(curve, window), replace(limits, min_magnitude=0.5 * limits.min_magnitude)).rises
+    same = [one for one in seen if one.kind != "spike" and one.magnitude * rise.magnitude > 0]
+    best = max(same, key=lambda one: abs(one.magnitude), default=None)
+    if best is None or abs(best.magnitude) < 0.5 * abs(rise.magnitude):
+        return placed
+    close = {name: getattr(best, name) for name in ("midpoint", "low", "high", "width")}
+    narrow = min(rise.width_low, best.width)
+    return replace(rise, before=int(window[best.before]), after=int(window[best.after]), width_low=narrow, **close)
 
 
 def _judged(curve: Curve, limits: Limits) -> tuple[float, float, Fit, list[Rise], int | None]:
