@@ -1,4 +1,9 @@
-"""Hook of MkDocs: the page `api.md` gets an entry for every public name, by the wing it lives in."""
+"""For MkDocs: the page `api.md` gets an entry for every public name, by the wing it lives in (a hook), and lines of a docstring
+that begin with a name become a list (an extension of griffe, which reads the docstrings)."""
+
+import re
+
+import griffe
 
 import interp
 
@@ -32,3 +37,17 @@ def on_page_markdown(markdown: str, page, **_) -> str:
         sections.setdefault(TITLES.get(wing, wing), []).append(f"::: {home}.{name}")
     parts = [f"## {title}\n\n" + "\n\n".join(entries) for title, entries in sections.items() if entries]
     return "\n\n".join([markdown, *parts])
+
+
+FIELD = re.compile(r"^([a-z]\w*(?:, [a-z]\w*)*): ", re.M)
+"""`clean, corrupt: token ids of the two runs.` at the left margin; what belongs to it is indented below."""
+
+
+class Fields(griffe.Extension):
+    """Lines `name: what it is` as a list."""
+
+    def on_instance(self, *, obj: griffe.Object, **_) -> None:
+        """Called for every class, function and module that was read."""
+        if obj.docstring is not None:
+            text = FIELD.sub(r"- **\1**: ", obj.docstring.value)
+            obj.docstring.value = re.sub(r"(?<=\n)(?=- \*\*)", "\n", text)

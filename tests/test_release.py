@@ -1,10 +1,16 @@
 """One version everywhere, typed, and a README's experiment that has every key."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
+import zipfile
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
 import yaml
 
 import interp
@@ -56,3 +62,40 @@ def test_the_readme_s_experiment_is_planned(tmp_path: Path, monkeypatch, capsys)
     Path("whole.yaml").write_text(text[1], encoding="utf-8")
     assert main(["plan", "whole.yaml"]) == 0
     capsys.readouterr()
+
+
+@pytest.mark.slow
+def test_the_wheel_works_outside_of_the_repository(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    left_out = shutil.ignore_patterns(
+        ".*", "checkpoints", "runs", "site", "build", "*.egg-info", "__pycache__", "tests"
+    )
+    shutil.copytree(ROOT, copy, ignore=left_out)
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(tmp_path / "dist"),
+        str(copy),
+    ]
+    done = subprocess.run(build, capture_output=True, text=True)
+    if "No matching distribution" in done.stderr or "Could not find a version" in done.stderr:
+        pytest.skip("setuptools, which builds it, is not to be had here")
+    assert done.returncode == 0, done.stderr[-2000:]
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert wheel.name == f"interp-{interp.__version__}-py3-none-any.whl"
+    there = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(there)
+    assert (there / "interp" / "py.typed").exists()
+    assert not (there / "tests").exists()
+    environment = {**os.environ, "PYTHONPATH": str(there)}
+    script = (
+        "import interp; print(interp.__file__); from interp.cli import main; raise SystemExit(main(['plan', 'mini']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.startswith(str(there))
