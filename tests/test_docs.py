@@ -78,6 +78,33 @@ def test_the_page_s_script_runs(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_the_readme_shows_every_wing() -> None:
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Where things are")[1]
+    shown = {name for row in re.findall(r"^\| (`.*?) \|", section, re.M) for name in re.findall(r"`(\w+)`", row)}
+    there = {path.stem for path in (ROOT / "interp").iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert shown == {name for name in there if not name.startswith("_")}
+
+
+@pytest.mark.slow
+def test_the_readme_s_script_runs(tmp_path: Path) -> None:
+    """On the smallest family there is, up to what needs a finished run directory."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    code = next(block for block in blocks if "interp.family(" in block).split("jumps = interp.find_jumps")[0]
+    for there, here in (
+        ("grokking_demo", "grokking_mini"),
+        ("d40", "d16"),
+        ("p=53", "p=11"),
+        ("=(0.01, 0.1, 1.0)", "=(0.1, 1.0)"),
+    ):
+        assert there in code
+        code = code.replace(there, here)
+    recipe = str(ROOT / "experiments" / "recipes" / "grokking_mini.yaml")
+    grow = f"from interp.cli import main; assert main(['train', {recipe!r}, '--workers', '1']) == 0"
+    for script in (grow, code):
+        done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     for package in ("mkdocs", "material", "mkdocstrings"):
