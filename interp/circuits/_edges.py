@@ -118,4 +118,7 @@ def pull_back(
         return (scaled - scaled.mean(-1, keepdim=True)).addcmul_(normed, along, value=-1).mul_(inverse[:, :, None])
     with torch.enable_grad():
         many = x.detach()[:, :, None].expand_as(grad).requires_grad_()
-        return torch.autograd.grad(through(many), many, grad)[0]
+        normed = through(many)
+        if not normed.requires_grad:  # somebody's hook lets no gradient through: it is zero before the norm
+            return torch.zeros_like(grad)
+        return torch.autograd.grad(normed, many, grad)[0]

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from interp.errors import InputError
 from interp.models.attention import attention_module
-from interp.models.running import evaluating
+from interp.models.shadowing import evaluating, for_this_thread
 from interp.models.site_tensors import blocks, mapped, part_of, qkv_view
 from interp.models.state import refusal, state_of, uncompiled
 
@@ -99,7 +100,7 @@ def record(
         )
         for module, hook, before in hooks:
             attach = module.register_forward_pre_hook if before else module.register_forward_hook
-            stack.callback(attach(hook, with_kwargs=True).remove)
+            stack.callback(attach(for_this_thread(hook, _nothing), with_kwargs=True).remove)
         output = model.module(**model.inputs(tokens, mask))
         kept.logits = output if isinstance(output, Tensor) else output.logits
         if not state.is_plain:
@@ -109,6 +110,10 @@ def record(
             _differentiate(kept, objective(kept.logits), outputs_too)
     _detach(kept)
     return kept
+
+
+def _nothing(*_: Any) -> None:
+    """A hook that leaves all as it is."""
 
 
 def _check_whole(model: Model, kept: Record) -> None:
@@ -154,7 +159,7 @@ def _hooks(
 
     found.append((blocks(model)[0], first_input, True))
     for layer, block in enumerate(blocks(model)):
-        found += _block_hooks(model, kept, block, layer, edits, shape)
+        found += _block_hooks(model, kept, block, layer, edits, shape, grad)
     unembed = part_of(model, sites.unembed)
     final = unembed if sites.ln_final is None else part_of(model, sites.ln_final)
 
@@ -162,14 +167,25 @@ def _hooks(
         kept.final = args[0]
 
     def at_answer(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        kept.final_normed = args[0]
-        return (args[0][where],), kwargs
+        kept.final_normed = _followed(args[0], grad)
+        return (kept.final_normed[where],), kwargs
 
     return [*found, (final, keep_final, True), (unembed, at_answer, True)]
 
 
+def _followed(x: Tensor, grad: bool) -> Tensor:
+    """The tensor, with a gradient of its own also where somebody's hook has cut it off from what came before."""
+    return x.detach().requires_grad_() if grad and not x.requires_grad else x
+
+
 def _block_hooks(
-    model: Model, kept: Record, block: nn.Module, layer: int, edits: Mapping[tuple[str, int], Edit], shape: torch.Size
+    model: Model,
+    kept: Record,
+    block: nn.Module,
+    layer: int,
+    edits: Mapping[tuple[str, int], Edit],
+    shape: torch.Size,
+    grad: bool,
 ) -> list[tuple[nn.Module, Callable[..., Any], bool]]:
     sites = mapped(model)
     found: list[tuple[nn.Module, Callable[..., Any], bool]] = []
@@ -189,7 +205,7 @@ def _block_hooks(
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             raw = output[0] if isinstance(output, tuple) else output
             first = by_prompt(raw) if scale == 1.0 else by_prompt(raw) * scale
-            first = first if edit is None else edit(first)
+            first = _followed(first if edit is None else edit(first), grad)
             into.append(first)
             own = first.view_as(raw) if scale == 1.0 else first.view_as(raw) / scale
             own = own.clone() if copied else own
@@ -203,13 +219,13 @@ def _block_hooks(
     def keep_z(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         z = args[0].unflatten(-1, (model.n_heads, -1))
         edit = edits.get(("z", layer))
-        z = z.view_as(z) if edit is None else edit(z)
+        z = _followed(z.view_as(z) if edit is None else edit(z), grad)
         kept.z.append(z)
         return (z.flatten(-2),), kwargs
 
     def own_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         # its gradient is the MLP's alone, whoever else reads the same
-        kept.mlp_in.append(by_prompt(args[0].view_as(args[0])))
+        kept.mlp_in.append(_followed(by_prompt(args[0].view_as(args[0])), grad))
         return (kept.mlp_in[-1].view_as(args[0]), *args[1:]), kwargs
 
     found.append((block, keep_input(kept.pre), True))
@@ -237,6 +253,10 @@ def _differentiate(kept: Record, objective: Tensor, outputs_too: bool) -> None:
     if outputs_too:
         sides += [("z", kept.z), ("mlp", kept.mlp)]
     ends = [kept.final_normed, kept.pre[0]] if outputs_too else [kept.final_normed]
+    if not objective.requires_grad:
+        raise InputError(
+            "no gradient comes back from the logits: something in the module cuts it off behind the unembedding"
+        )
     wanted = {id(t): t for t in [*(t for _, tensors in sides for t in tensors), *ends]}
     grads = torch.autograd.grad(objective, list(wanted.values()), allow_unused=True, materialize_grads=True)
     of = dict(zip(wanted, grads, strict=True))

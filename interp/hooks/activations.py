@@ -306,6 +306,8 @@ def _gradients(
     total: Tensor, leaves: Mapping[Spot, Tensor], picks: Mapping[str, Callable[[Tensor], Tensor]]
 ) -> dict[str, Tensor]:
     """Site -> gradients [layer, …] of `total` (zero where it does not depend on the site)."""
+    if not total.requires_grad:
+        raise InputError("gradients_of gave a number that does not follow from the logits by steps with gradients")
     found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
     by_site: dict[str, list[Tensor]] = {}
     for (site, _), gradient in zip(leaves, found, strict=True):

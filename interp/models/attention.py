@@ -147,7 +147,7 @@ def _from_table(
         attention_mask,
         query.shape[-1] ** -0.5 if scale is None else scale,
         options.get("softcap"),
-        _EDITS.get().get(module, (None, None)),
+        _EDITS.get({}).get(module, (None, None)),  # another thread may pass by here too
         options.get("s_aux"),
         options.get("position_bias"),
     )

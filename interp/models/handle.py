@@ -13,6 +13,7 @@ import torch
 from interp.errors import InputError
 from interp.figures.text import html
 from interp.models import native, showing
+from interp.models.shadowing import alone
 from interp.models.state import state_of
 from interp.models.swapping import copy_into
 
@@ -75,7 +76,8 @@ class Model:
         self, tokens: Int[Tensor, "prompt pos"], mask: Bool[Tensor, "prompt pos"] | None = None
     ) -> Float[Tensor, "prompt pos vocab"]:
         """Logits at every position."""
-        output = self.module(**self.inputs(tokens, mask))
+        with alone:
+            output = self.module(**self.inputs(tokens, mask))
         if self.opaque or self.own:
             self._check_output(output, tokens)
         return output if isinstance(output, torch.Tensor) else output.logits

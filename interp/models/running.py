@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from interp.models.attention import Edit, attention_module, edited_attention
 from interp.models.by_bridge import run_bridge
 from interp.models.experts import edit_experts
-from interp.models.shadowing import Put, evaluating, on_input, on_output, shadowing
+from interp.models.shadowing import Put, alone, evaluating, on_input, on_output, shadowing
 from interp.models.site_tensors import (
     Change,
     Look,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class _Done(Exception):
-    """Everything that was asked for has been seen."""
+    """All that was asked for has been seen."""
 
 
 def run(
@@ -64,14 +64,15 @@ def run(
         return everywhere if logits_at is None else everywhere[_at(model, logits_at)]
     if model.sites is None:
         return run_bridge(model, tokens, mask, changes=changes or {}, looks=looks or {}, logits_at=logits_at)
-    changes, looks, state = changes or {}, looks or {}, state_of(model)
-    if changes or looks:
-        _prove(model, state, tokens, mask, changes, looks)
-    return _pass(model, state, tokens, mask, changes, looks, logits_at, logits=logits)
+    changes, looks = changes or {}, looks or {}
+    with alone:
+        state = state_of(model)
+        if changes or looks:
+            _prove(model, state, tokens, mask, changes, looks)
+        return _pass(model, state, tokens, mask, changes, looks, logits_at, logits=logits)
 
 
 def _at(model: Model, logits_at: Int[Tensor, "prompt chosen"]) -> tuple[Tensor, Tensor]:
-    """The index of each prompt's own positions in [prompt, pos, …]."""
     return torch.arange(len(logits_at), device=model.device)[:, None], logits_at.to(model.device)
 
 
@@ -148,6 +149,9 @@ def _prove(
     attends = partial(_attends, model, tokens, mask, spots)
     if spots and not proved(model, ("attention", *spots), attends, whatever_hooks=True, state=state):
         raise refusal(model, "attention whose scores are in reach gives other logits than the module's own")
+    written = any(site in ("embed", "attn_out", "mlp_out") for site, _ in (*changes, *looks)) and state.is_plain
+    if written and not proved(model, "written", partial(_is_written, model, tokens[:1], mask), state=state):
+        raise refusal(model, "embedding, attention and MLPs do not write what the map says to the residual stream")
     for site, layer in [spot for spot in changes if in_stack(spot[0])[1] == "resid_mid"]:
         if not proved(model, (site, layer), partial(_is_stream, model, tokens, mask, in_stack(site)[0], layer)):
             raise refusal(model, f"what enters the MLP's norm in layer {layer} is not the residual stream itself")
@@ -173,16 +177,37 @@ def _attends(model: Model, tokens: Tensor, mask: Tensor | None, spots: Sequence[
             return agree(model(tokens, mask)[kept], want)
 
 
+def _is_written(model: Model, tokens: Tensor, mask: Tensor | None) -> bool:
+    """The residual stream begins with a scaled embedding, and each block adds to it its `attn_out` and `mlp_out`."""
+    sites = mapped(model)
+    if not sites.written:
+        return True  # a norm stands behind the sum, or an encoder beside it: their scales are 1
+    written = ("attn_out", "mlp_out") if sites.mlp else ("attn_out",)
+    spots = [(site, layer) for site in ("resid_pre", *written, "resid_post") for layer in range(model.n_layers)]
+    kept: dict[Spot, Tensor] = {}
+    looks: dict[Spot, Look] = {spot: partial(_copy_into, kept, spot) for spot in [("embed", 0), *spots]}
+    with torch.no_grad():
+        _pass(model, state_of(model), tokens, None if mask is None else mask[:1], {}, looks, logits=False)
+    if sites.embed_scale != 1.0 and not agree(kept["embed", 0], kept["resid_pre", 0]):
+        return False
+    sums = (sum(kept[site, layer] for site in ("resid_pre", *written)) for layer in range(model.n_layers))
+    return all(agree(cast("Tensor", total), kept["resid_post", layer]) for layer, total in enumerate(sums))
+
+
+def _copy_into(kept: dict[Spot, Tensor], spot: Spot, seen: Tensor) -> None:
+    kept[spot] = seen.clone()
+
+
 def _is_stream(model: Model, tokens: Tensor, mask: Tensor | None, stack: str, layer: int) -> bool:
     """A change of `resid_mid` is a change of what the block hands on."""
     if mapped(model).post_norm:  # what it hands on is normed: the map's own word, of a plain module
         return is_plain(model)
-    kept: dict[str, Tensor] = {}
+    kept: dict[Spot, Tensor] = {}
     mid, out, post = (f"{stack}.{site}" if stack else site for site in ("resid_mid", "mlp_out", "resid_post"))
-    looks = {(site, layer): partial(lambda site, x: kept.update({site: x.clone()}), site) for site in (mid, out, post)}
+    looks = {(site, layer): partial(_copy_into, kept, (site, layer)) for site in (mid, out, post)}
     with torch.no_grad():
         _pass(model, state_of(model), tokens, mask, {(mid, layer): [_raise]}, looks, logits=False)
-    return agree(kept[mid] + kept[out], kept[post])
+    return agree(kept[mid, layer] + kept[out, layer], kept[post, layer])
 
 
 def _raise(x: Tensor) -> None:
@@ -197,8 +222,7 @@ def _reach(
     calls: dict[Spot, int],
     shape: torch.Size,
 ) -> tuple[dict[Spot, Edit], dict[Spot, Edit]]:
-    """Puts the changes and looks in the module's way; those of attention scores and of patterns are given back by stack and
-    layer. calls: how often each was called, by spot."""
+    """Puts the changes and looks in the module's way, counting calls; gives back those of attention scores and of patterns."""
     parts = blocks(model)
     scores: dict[str, dict[Spot, Edit]] = {"attn_scores": {}, "pattern": {}}
     experts: dict[int, dict[str, tuple[Edit, bool]]] = {}
@@ -245,8 +269,7 @@ def _counted(spot: Spot, calls: dict[Spot, int], edit: Edit) -> Edit:
 
 
 def _unflattened(view: View, shape: torch.Size) -> View:
-    """The view of a tensor whose first axis is all positions of all prompts."""
-    return lambda raw: view(raw).unflatten(0, shape)
+    return lambda raw: view(raw).unflatten(0, shape)  # the first axis is all positions of all prompts
 
 
 def _edit(

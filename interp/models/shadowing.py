@@ -8,32 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock, get_ident
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
+
+alone = RLock()
+"""Held by whoever has borrowed a module: within another thread's call it is not its own. One lock for all modules, which may
+share parts."""
 
 Put = Callable[["nn.Module", str, Callable[..., Any]], None]
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Within, the module is in eval mode; afterwards every sub-module has its own mode again."""
-    if not module.training:
-        yield
-        return
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
+    """Within, the module is in eval mode and no other thread's; afterwards every sub-module has its own mode again."""
+    with alone:
+        training = [part for part in module.modules() if part.training] if module.training else []
+        if training:
+            module.eval()
+        try:
+            yield
+        finally:
+            for part in training:
+                part.training = True
 
 
 @contextmanager
 def shadowing() -> Iterator[Put]:
-    """Gives `put(module, name, function)`: until the end, `function` (without self) stands for that method of that module.
+    """Gives `put(module, name, function)`: until the end, `function` (without self) stands for that method of that module,
+    for this thread.
 
     Then each module has again what it had, a shadow of somebody else's included.
     """
@@ -42,7 +47,7 @@ def shadowing() -> Iterator[Put]:
     def put(module: nn.Module, name: str, function: Callable[..., Any]) -> None:
         own = module.__dict__
         covered.append((own, name, own.get(name)))
-        own[name] = function
+        own[name] = for_this_thread(function, getattr(module, name))
 
     try:
         yield put
@@ -52,6 +57,16 @@ def shadowing() -> Iterator[Put]:
                 own.pop(name, None)
             else:
                 own[name] = before
+
+
+def for_this_thread(function: Callable[..., Any], otherwise: Callable[..., Any]) -> Callable[..., Any]:
+    """The function where this thread calls it, and the other one where another does."""
+    mine = get_ident()
+
+    def either(*args: Any, **kwargs: Any) -> Any:
+        return (function if get_ident() == mine else otherwise)(*args, **kwargs)
+
+    return either
 
 
 def on_input(put: Put, module: nn.Module, edit: Callable[[Any], Any]) -> None:

@@ -9,6 +9,7 @@ after a part was exchanged. Of any other module it is tried on the prompts at ha
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,22 +20,17 @@ import torch
 from torch.nn.modules import module as torch_module
 
 from interp.errors import InputError
+from interp.models.makers import FUNCTIONS, is_foreign, is_known, is_made_by, made_in
+from interp.models.shadowing import alone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor, nn
 
-_MAKERS = (  # whose classes compute what an architecture's map says; quantised, parametrised and adapter layers are elsewhere
-    "torch.nn.modules.",
-    "transformers.models.",
-    "transformers.activations",
-    "transformers.pytorch_utils",
-    "transformers.modeling_",
-    "transformers.integrations.hub_kernels",
-    "transformers.utils.",
-    "transformer_lens.",
-)
+_TELLING = FUNCTIONS | {float, int, str}
+"""Kinds of attributes that what a part computes may hang on; its mode is a bool, and no part of a state."""
+_N_TABLES = 2  # the marks that begin every list: transformers' functions for attention and for its mask
 _NOTE_TAKERS = "transformers.utils.output_capturing"  # its hooks stay behind once hidden states were asked for; they change nothing
 _TOLERANCE = {torch.float16: 5e-2, torch.bfloat16: 5e-2}
 """Relative; 1e-4 otherwise: two orders of float32 sums in a small model differ by 1e-6, an adapter's part by 1e-2 and more."""
@@ -45,15 +41,22 @@ class State:
     """parts: every sub-module, a shared one as often as it is reached. marks: what beside them decides what they compute.
 
     is_plain: see above. only_hooks: plain but for hooks. compiled: the parts whose calls would go around anything put in their
-    way. proofs: what was tried of this state, by name. (Parts and marks are held, so that nothing else can get their identity.)
+    way. proofs: what was tried of this state, by name. (All is held, so that nothing else can get its identity.) A copy of a
+    module has no state yet: what is kept here is of the original.
     """
 
     parts: list[nn.Module]
     marks: list[Any]
+    namespaces: list[dict[str, Any]]
+    names: list[Any]
+    global_hooks: bool
     is_plain: bool
     only_hooks: bool
     compiled: list[nn.Module]
     proofs: dict[Any, Any] = field(default_factory=dict)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(None), ()
 
 
 class Holder(Protocol):
@@ -67,38 +70,88 @@ class Holder(Protocol):
 
 
 def state_of(model: Holder) -> State:
-    """The module's state; the same record as before while nothing was exchanged, hooked, overridden or compiled."""
-    parts: list[nn.Module] = []
-    compiled: list[nn.Module] = []
-    marks: list[Any] = [getattr(getattr(model.module, "config", None), "_attn_implementation", None)]
-    unhooked, only_hooks, waiting = not _hooks_on_everything(), True, [model.module]
-    while waiting:
-        part = waiting.pop()
-        own = part.__dict__
-        parts.append(part)
-        kind = type(part)
-        marks += own["_parameters"].values()
-        if own["_forward_hooks"] or own["_forward_pre_hooks"] or own["_backward_hooks"] or own["_backward_pre_hooks"]:
-            hooks = _hooks(part)
-            marks += hooks
-            unhooked = unhooked and not hooks
-        if "forward" in own or "_call_impl" in own:
-            marks += [own.get("forward"), own.get("_call_impl")]
-            only_hooks = False
-        if own.get("_compiled_call_impl") is not None or "_orig_mod" in own["_modules"]:
-            compiled.append(part)
-            only_hooks = False
-        only_hooks = only_hooks and _is_known(kind, kind.forward)
-        waiting += [each for each in own["_modules"].values() if each is not None]
-    before = model._state
-    if before is not None and _same(before.parts, parts) and _same(before.marks, marks) and before.compiled == compiled:
-        return before
-    model._state = State(
-        parts=parts, marks=marks, is_plain=unhooked and only_hooks, only_hooks=only_hooks, compiled=compiled
+    """The module's state; the same record as before while nothing was exchanged, hooked, overridden, set or compiled."""
+    with alone:
+        parts: list[nn.Module] = []
+        marks: list[Any] = _settings(model.module)
+        waiting = [model.module]
+        while waiting:
+            part = waiting.pop()
+            own = part.__dict__
+            parts.append(part)
+            marks.append(type(part).forward)
+            marks += own["_parameters"].values()
+            marks += [value for value in own.values() if type(value) in _TELLING]
+            if (
+                own["_forward_hooks"]
+                or own["_forward_pre_hooks"]
+                or own["_backward_hooks"]
+                or own["_backward_pre_hooks"]
+            ):
+                marks += _hooks(part)
+            if own.get("_compiled_call_impl") is not None:
+                marks.append(part)
+            waiting += [each for each in own["_modules"].values() if each is not None]
+        before = model._state
+        if before is not None and _same(before.parts, parts) and _same(before.marks, marks):
+            names, global_hooks = _in_namespaces(before.namespaces), _hooks_on_everything()
+            if _same(before.names, names) and before.global_hooks == global_hooks:
+                return before
+        model._state = _examined(parts, marks)
+        model._first = None
+        model._proved.clear()
+        return model._state
+
+
+def _examined(parts: list[nn.Module], marks: list[Any]) -> State:
+    """The state of a module of these parts, looked at for the first time."""
+    makers = {type(part).__module__ for part in parts}
+    namespaces = [vars(sys.modules[maker]) for maker in sorted(makers & sys.modules.keys()) if is_made_by(maker)]
+    namespaces.append(vars(torch.nn.functional))
+    names = _in_namespaces(namespaces)
+    compiled = [part for part in parts if _is_compiled(part)]
+    only_hooks = (
+        not compiled
+        and all(is_known(type(part), type(part).forward) and not _overridden(part) for part in parts)
+        and not any(map(is_foreign, [*names, *marks[:_N_TABLES]]))
     )
-    model._first = None
-    model._proved.clear()
-    return model._state
+    unhooked = not _hooks_on_everything() and not any(_hooks(part) for part in parts)
+    return State(
+        parts=parts,
+        marks=marks,
+        namespaces=namespaces,
+        names=names,
+        global_hooks=_hooks_on_everything(),
+        is_plain=unhooked and only_hooks,
+        only_hooks=only_hooks,
+        compiled=compiled,
+    )
+
+
+def _settings(module: nn.Module) -> list[Any]:
+    """What stands in transformers' tables for this module's kind of attention, and what its configuration says."""
+    config = getattr(module, "config", None)
+    tables = sys.modules.get("transformers.modeling_utils"), sys.modules.get("transformers.masking_utils")
+    named = getattr(config, "_attn_implementation", None)
+    found = [
+        getattr(table, name).get(named) if table is not None and named is not None else None
+        for table, name in zip(tables, ("ALL_ATTENTION_FUNCTIONS", "ALL_MASK_ATTENTION_FUNCTIONS"), strict=True)
+    ]
+    return found + list(getattr(config, "__dict__", {}).values())
+
+
+def _in_namespaces(namespaces: list[dict[str, Any]]) -> list[Any]:
+    return [value for names in namespaces for value in names.values()]
+
+
+def _overridden(part: nn.Module) -> list[str]:
+    """Methods of its class that the part has its own of."""
+    kind = type(part)
+    return [name for name, value in part.__dict__.items() if type(value) in FUNCTIONS and hasattr(kind, name)]
+
+
+def _is_compiled(part: nn.Module) -> bool:
+    return part.__dict__.get("_compiled_call_impl") is not None or "_orig_mod" in part.__dict__["_modules"]
 
 
 def _same(before: list[Any], now: list[Any]) -> bool:
@@ -123,22 +176,10 @@ def _hooks_on_everything() -> bool:
     )
 
 
-_KNOWN: dict[tuple[type, Any], bool] = {}
-
-
-def _is_known(kind: type, forward: Any) -> bool:
-    """Whether class and forward are of a known maker: a class may have been given another forward."""
-    found = _KNOWN.get((kind, forward))
-    if found is None:
-        makers = (kind.__module__, getattr(forward, "__module__", ""))
-        found = _KNOWN[kind, forward] = all(f"{maker}.".startswith(_MAKERS) for maker in makers)
-    return found
-
-
 def is_bare(part: nn.Module) -> bool:
     """Whether one sub-module is plain."""
     kind, own = type(part), part.__dict__
-    return _is_known(kind, kind.forward) and "forward" not in own and not _hooks(part) and not _hooks_on_everything()
+    return is_known(kind, kind.forward) and "forward" not in own and not _hooks(part) and not _hooks_on_everything()
 
 
 def is_plain(model: Holder) -> bool:
@@ -199,6 +240,11 @@ def refusal(model: Holder, what: str) -> InputError:
 def peculiarities(model: Holder) -> list[str]:
     """What of the module is not its architecture's own, each with the sub-module's name."""
     found = ["a hook on every module"] if _hooks_on_everything() else []
+    state = state_of(model)
+    put = {made_in(value): value for value in [*state.names, *state.marks[:_N_TABLES]] if is_foreign(value)}
+    found += [
+        f"{getattr(value, '__name__', value)} of {maker} stands in its library's code" for maker, value in put.items()
+    ]
     for name, part in model.module.named_modules():
         where, own, kind = name or "the module itself", part.__dict__, type(part)
         hooks = _hooks(part)
@@ -206,11 +252,11 @@ def peculiarities(model: Holder) -> list[str]:
             found.append(f"{where} has {len(hooks)} hook{'s' * (len(hooks) > 1)}")
         if "_hf_hook" in own:
             found.append(f"{where} is off-loaded (accelerate)")
-        elif "forward" in own or "_call_impl" in own:
-            found.append(f"{where} has a forward of its own")
-        if own.get("_compiled_call_impl") is not None or "_orig_mod" in own["_modules"]:
+        else:
+            found += [f"{where} has a {name} of its own" for name in _overridden(part)]
+        if _is_compiled(part):
             found.append(f"{where} is compiled")
-        elif not _is_known(kind, kind.forward):
+        elif not is_known(kind, kind.forward):
             found.append(f"{where} is a {kind.__module__}.{kind.__name__}")
     return found
 

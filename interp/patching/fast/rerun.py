@@ -19,7 +19,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from interp.models.attention import attend
-from interp.models.shadowing import evaluating
+from interp.models.shadowing import evaluating, on_input, shadowing
 from interp.models.state import agree, is_plain, proved
 from interp.patching.fast.parts import Block, Net, at_positions, take_apart
 
@@ -134,12 +134,15 @@ def through(
 @contextmanager
 def _neurons(block: Block, kept: dict[str, Tensor]) -> Iterator[None]:
     """Within, what enters the MLP's last layer is kept."""
+
+    def look(hidden: Tensor) -> Tensor:
+        kept["hidden"] = hidden
+        return hidden
+
     assert block.parts.mlp_final is not None
-    handle = block.parts.mlp_final.register_forward_pre_hook(lambda _, args: kept.update(hidden=args[0]))
-    try:
+    with shadowing() as put:
+        on_input(put, block.parts.mlp_final, look)
         yield
-    finally:
-        handle.remove()
 
 
 def _rest(block: Block, x: Tensor, raw: Tensor, kept: dict[str, Tensor] | None) -> Tensor:
