@@ -114,3 +114,14 @@ def test_chance_is_kept_out_from_the_number_of_prompts_that_is_asked_for() -> No
     assert np.mean(found) <= 0.05
     few = [bool((rng.random((60, 4)) < CHANCE).mean(1).max() >= THRESHOLD) for _ in range(300)]
     assert np.mean(few) > 0.05  # and below it is not
+
+
+def test_a_checkpoint_that_fails_is_no_replacement() -> None:
+    """At step 2000 nothing carries anything; the same circuit is back at the next one. What the empty circuit of 2000
+    carries at 2100 says nothing."""
+    carried = planted((4, 40, ALL), seed=9)
+    carried[20] = False
+    kept = carried.copy()
+    kept[21] = False
+    (one,) = presences(STEPS, carried, inherited=kept, n_resamples=5)
+    assert one.replaced == ()

@@ -136,7 +136,9 @@ def presences(
             band = _band(mine, first, end, threshold, n_resamples, rng)
             lost = (steps[end - 1], steps[end]) if end < len(steps) else None
             old = None if inherited is None else np.asarray(inherited, dtype=bool)[:, prompts].mean(1)
-            changed = [] if old is None else [t for t in range(first + 1, end) if old[t] < threshold]
+            # After a checkpoint without a circuit there is none that could have been replaced.
+            held = [t for t in range(first + 1, end) if min(share[t - 1], share[t]) >= threshold]
+            changed = [] if old is None else [t for t in held if old[t] < threshold]
             found.append(
                 Presence(
                     formed=_interval(steps, first),

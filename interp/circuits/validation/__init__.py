@@ -20,9 +20,10 @@ from interp.circuits._circuit import Circuit
 from interp.circuits._edges_from_nodes import edges_between
 from interp.circuits.testing.faithfulness import checked_pair
 from interp.circuits.validation._effects import SHARES, Ground, gradients, ground, turned_round
-from interp.circuits.validation._groups import MARGIN, Group, backups, cancelling
+from interp.circuits.validation._groups import MARGIN, Group, backups, cancelling, confirmed
 from interp.circuits.validation._minimality import MOST_EDGES, minimality
 from interp.figures.text import html
+from interp.circuits.validation._views import rows_to_check, views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,7 +156,9 @@ def validate_circuit(
     here = ground(pair, ablation)
     if not _has_behaviour(here):
         return _nothing_to_keep(circuit, pair.n_prompts)
-    rows = torch.linspace(0, pair.n_prompts - 1, min(SEARCH_PROMPTS, pair.n_prompts)).round().long().unique()
+    # A metric of one's own may know the prompts by place: it always gets all of them.
+    n_few = pair.n_prompts if callable(pair.metric) else min(SEARCH_PROMPTS, pair.n_prompts)
+    rows = torch.linspace(0, pair.n_prompts - 1, n_few).round().long().unique()
     few = ground(checked_pair(model, choose(prompts, rows), circuit, metric), ablation, keep=True)
     if not _has_behaviour(few):
         return _nothing_to_keep(circuit, pair.n_prompts)
@@ -163,17 +166,18 @@ def validate_circuit(
     slopes = gradients(few)
     names = _candidates(circuit, slopes)
     edges = pair.graph.edges
-    runs = [0]
+    runs = [0.0]
 
     def effect(view: Ground, groups: Sequence[Group]) -> list[float]:
-        runs[0] += len(groups) + 1
+        runs[0] += (len(groups) + 1) * view.pair.n_prompts / len(rows)
         return view.effects(groups, edges)
 
     single = dict(zip(names, effect(few, [(name,) for name in names]), strict=True))
-    # Backups are looked for with nothing, and with means, put in: a corrupt value speaks for another answer, and where that is
-    # the wrong one asked about, two heads of which one is enough look like halves.
-    views = [view for view in (ground(few.pair, kind, keep=True) for kind in ("zero", "mean")) if _has_behaviour(view)]
-    spare = backups(names, [partial(effect, view) for view in views])
+    spare = backups(names, views(model, prompts, rows, here, effect))
+    if spare:  # what few prompts showed is tried on others
+        check = rows_to_check(pair.n_prompts, rows)
+        runs[0] += 4 * len(check) / len(rows)
+        spare = confirmed(spare, views(model, prompts, check, here, effect))
     opposed = cancelling(single, partial(effect, few))
     groups = [*spare, *opposed]
     scores = _scores(few, names, single, slopes)

@@ -1,7 +1,8 @@
 """Groups of components that one patch at a time cannot see: those that stand in for each other, and those that cancel.
 
 e(G) is the share of the behaviour that the model loses when nothing hears the components G any more. Components that stand
-in for each other lose more together than one by one, e(G) ≥ Σ max(e, 0) + MARGIN (OR gates, backup heads); components
+in for each other lose more together than one by one, min(e(G), 1) ≥ Σ max(e, 0) + MARGIN (OR gates, backup heads; more than
+the whole behaviour cannot be lost, what lies beyond is another behaviour); components
 that cancel matter one by one and not together, e(G) ≈ 0. Parts that add up, or that need each other (AND), do neither.
 """
 
@@ -16,28 +17,45 @@ Effect = Callable[[Sequence[Group]], list[float]]
 MARGIN = 0.2
 """The least share of the behaviour that makes a group: two of five standard widths of the usual noise of f over 16 prompts,
 and half of what Wang et al. (2022) report for the backup name movers."""
+CLEAR = 0.6  # three times MARGIN: one view shows it by itself
 QUIET = 0.5  # a component that loses half or more by itself is hardly backed up
 LARGEST = 5  # members of a group; where more are needed, the behaviour is spread out rather than backed up
 MOST = 6  # groups that a search beyond pairs gives
 
 
 def backups(names: Sequence[str], views: Sequence[Effect]) -> list[Group]:
-    """The smallest groups whose members stand in for each other; `names` in the order of their importance. A group that
-    one view (nothing, or a mean, put in a component's place) shows has to show by half as much in the others."""
+    """The smallest groups whose members stand in for each other in one of the views (ways to fill a component's place) and
+    which `confirmed` keeps; `names` in the order of their importance."""
     found: list[Group] = []
-    for place, effect in enumerate(views):
-        others = [view for at, view in enumerate(views) if at != place]
-        for group in _in_view(names, effect):
-            known = any(set(other) <= set(group) for other in found)
-            if not known and all(_gain(group, view) >= MARGIN / 2 for view in others):
+    for effect in views:
+        for group in confirmed(_in_view(names, effect), views):
+            if not any(set(other) <= set(group) for other in found):
                 found.append(group)
     return found
 
 
-def _gain(group: Group, effect: Effect) -> float:
-    """How much more is lost together than one by one."""
-    *alone, together = effect([*((name,) for name in group), group])
-    return together - sum(max(lost, 0.0) for lost in alone)
+def confirmed(groups: Sequence[Group], views: Sequence[Effect]) -> list[Group]:
+    """The groups that lose more together than one by one: by MARGIN in one view and half of it in all, or by CLEAR in one (a
+    head that wakes up where nothing is written sleeps on while anything else is)."""
+    if not groups or not views:
+        return []
+    gains = [_gains(groups, view) for view in views]
+    return [
+        group
+        for group, *by_view in zip(groups, *gains, strict=True)
+        if max(by_view) >= CLEAR or (max(by_view) >= MARGIN and min(by_view) >= MARGIN / 2)
+    ]
+
+
+def _gains(groups: Sequence[Group], effect: Effect) -> list[float]:
+    """How much more of the behaviour is lost together than one by one."""
+    names = sorted({name for group in groups for name in group})
+    lost = effect([*((name,) for name in names), *groups])
+    single = dict(zip(names, lost, strict=False))
+    return [
+        min(together, 1.0) - sum(max(single[name], 0.0) for name in group)
+        for group, together in zip(groups, lost[len(names) :], strict=True)
+    ]
 
 
 def _in_view(names: Sequence[str], effect: Effect) -> list[Group]:
@@ -63,7 +81,7 @@ def _in_view(names: Sequence[str], effect: Effect) -> list[Group]:
 
 
 def _is_backup(group: Group, single: dict[str, float], together: float) -> bool:
-    return together >= MARGIN and together - sum(max(single[name], 0.0) for name in group) >= MARGIN
+    return min(together, 1.0) - sum(max(single[name], 0.0) for name in group) >= MARGIN
 
 
 def _smallest_cut(names: Sequence[str], lost: float, effect: Effect) -> Group:

@@ -6,14 +6,18 @@ program states which of its parts belong together, as (layer, head) of the progr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
-from interp.testbed.parts import GAIN, copy_head, eye, join, look_at_position, lookup, ramp
-from interp.testbed.program import Head, Layer, Mlp, Program
+from interp.testbed.parts import GAIN, SHARP, copy_head, eye, join, look_at_position, lookup, ramp
+from interp.testbed.program import Head, Layer, Mlp, Program, Term
 from interp.testbed.programs.copying import base, names, random_tokens
+
+if TYPE_CHECKING:
+    from interp.testbed.built import Built
 
 Part = tuple[int, int | None]
 N_TOKENS, LENGTH = 6, 4
@@ -28,6 +32,13 @@ class Gate:
     backups: tuple[tuple[Part, ...], ...] = field(default=())
     cancelling: tuple[tuple[Part, ...], ...] = field(default=())
     negative: tuple[Part, ...] = field(default=())
+
+
+def named_parts(built: Built, parts: Sequence[Part]) -> tuple[str, ...]:
+    """The program's parts by the names that they have in the model it was built into."""
+    layers, slots = built.placement.layer_of, built.placement.slot_of
+    found = (f"L{layers[at]}.mlp" if head is None else f"L{layers[at]}H{slots[at][head]}" for at, head in parts)
+    return tuple(sorted(found))
 
 
 def _clip(read: str, write: str, size: int, *, at: float = 1.0) -> Mlp:
@@ -80,6 +91,75 @@ def or_unequal() -> Gate:
     return _any_of("or_unequal", (1.0, 0.6), 0.4)
 
 
+def or_four() -> Gate:
+    """Four heads that do the same."""
+    return _any_of("or_four", (1.0,) * 4, 1.0)
+
+
+def or_three_unequal() -> Gate:
+    """Three heads, the weakest half as strong as the first, each more than enough."""
+    return _any_of("or_three_unequal", (1.0, 0.8, 0.5), 0.4)
+
+
+def or_part() -> Gate:
+    """Two heads that are more than enough together, and not quite enough alone."""
+    return _any_of("or_part", (0.5, 0.5), 0.7)
+
+
+def or_layers() -> Gate:
+    """Two heads in different layers."""
+    mover = _mover(N_CTX, 1, "seen", SIZE)
+    layers = (Layer(heads=(mover,)), Layer(heads=(mover,), mlp=_clip("seen", "out", SIZE)))
+    return Gate(program=_program("or_layers", layers, lambda t: t[1], seen=SIZE), backups=(((0, 0), (1, 0)),))
+
+
+def or_mlps() -> Gate:
+    """The current token, by either of two MLPs."""
+    table = Mlp(reads={"tok": eye(SIZE)}, writes={"seen": eye(SIZE)})
+    layers = (Layer(mlp=table), Layer(mlp=table), Layer(mlp=_clip("seen", "out", SIZE)))
+    return Gate(program=_program("or_mlps", layers, lambda t: t[LENGTH], seen=SIZE), backups=(((0, None), (1, None)),))
+
+
+def two_of_three() -> Gate:
+    """Three heads of which two are needed: every pair of them stands in for each other."""
+    movers = tuple(_mover(N_CTX, 1, "seen", SIZE) for _ in range(3))
+    rise, zero = eye(SIZE), torch.zeros(1, SIZE, dtype=torch.float64)
+    into = {"seen": torch.cat([rise, rise], dim=1), "one": torch.cat([zero - 1, zero - 2], dim=1)}
+    count = Mlp(reads=into, writes={"out": torch.cat([rise, -rise])})
+    program = _program("two_of_three", (Layer(heads=movers, mlp=count),), lambda t: t[1], seen=SIZE)
+    return Gate(program=program, backups=(((0, 0), (0, 1)), ((0, 0), (0, 2)), ((0, 1), (0, 2))))
+
+
+def late_backup() -> Gate:
+    """A head writes the answer; a later MLP fills in what is missing of it from what a second head brought."""
+    movers = (_mover(N_CTX, 1, "out", SIZE), _mover(N_CTX, 1, "spare", SIZE))
+    fill = Mlp(reads={"spare": eye(SIZE), "out": -eye(SIZE)}, writes={"out": eye(SIZE)})
+    program = _program("late_backup", (Layer(heads=movers), Layer(mlp=fill)), lambda t: t[1], spare=SIZE)
+    return Gate(program=program, backups=(((0, 0), (0, 1)), ((0, 0), (1, None))))
+
+
+def sleeping_backup() -> Gate:
+    """A later head that does the same as an early one, and looks away while anything is written already."""
+    away = Term(query="out", key="pos", scores=2 * SHARP * ramp(SIZE, N_CTX, lambda _, key: key == 0))
+    tokens_only = ramp(SIZE, SIZE, lambda i, j: i == j and i < N_TOKENS)
+    spare = Head(terms=(look_at_position(N_CTX, 1), away), reads={"tok": tokens_only}, writes={"out": eye(SIZE)})
+    layers = (Layer(heads=(_mover(N_CTX, 1, "out", SIZE),)), Layer(heads=(spare,)))
+    return Gate(program=_program("sleeping_backup", layers, lambda t: t[1]), backups=(((0, 0), (1, 0)),))
+
+
+def two_ways() -> Gate:
+    """Two ways of two components each, either of which is enough: every part of one stands in for every part of the other."""
+    movers = (_mover(N_CTX, 1, "a", SIZE), _mover(N_CTX, 1, "b", SIZE))
+    own = Head(terms=(look_at_position(N_CTX, LENGTH),), reads={"b": eye(SIZE)}, writes={"seen": eye(SIZE)})
+    layers = (
+        Layer(heads=movers, mlp=_clip("a", "seen", SIZE)),
+        Layer(heads=(own,), mlp=_clip("seen", "out", SIZE)),
+    )
+    program = _program("two_ways", layers, lambda t: t[1], a=SIZE, b=SIZE, seen=SIZE)
+    first, second = ((0, 0), (0, None)), ((0, 1), (1, 0))
+    return Gate(program=program, backups=tuple((one, other) for one in first for other in second))
+
+
 def or_head_and_mlp() -> Gate:
     """The current token, by a head that looks at itself and by an MLP: either is enough."""
     own = Head(terms=(look_at_position(N_CTX, LENGTH),), reads={"tok": eye(SIZE)}, writes={"seen": eye(SIZE)})
@@ -115,6 +195,19 @@ def cancelling_pair() -> Gate:
     return Gate(program=program, cancelling=(((0, 0), (0, 1)),), negative=((0, 1),))
 
 
+def cancelling_triple() -> Gate:
+    """One head against two, each of which takes half of it away; a fourth carries the answer."""
+    movers = tuple(_mover(N_CTX, 1, "out", SIZE, scale=scale) for scale in (1.0, -0.5, -0.5, 1.5))
+    program = _program("cancelling_triple", (Layer(heads=movers),), lambda t: t[1])
+    return Gate(program=program, cancelling=(((0, 0), (0, 1), (0, 2)),), negative=((0, 1), (0, 2)))
+
+
+def sum_of_three() -> Gate:
+    """Three heads, each of which writes a third of the answer: nothing stands in for anything."""
+    movers = tuple(_mover(N_CTX, 1, "out", SIZE, scale=1 / 3) for _ in range(3))
+    return Gate(program=_program("sum_of_three", (Layer(heads=movers),), lambda t: t[1]))
+
+
 def negative_head() -> Gate:
     """A head that carries the answer and one that takes a third of it away again."""
     movers = tuple(_mover(N_CTX, 1, "out", SIZE, scale=scale) for scale in (1.5, -0.5))
@@ -138,7 +231,8 @@ def _sum(a: int, b: int) -> int | None:
 GATES: Mapping[str, Callable[[], Gate]] = {
     function.__name__: function
     for function in (
-        *(or_two, or_three, or_unequal, or_head_and_mlp, two_gates),
-        *(and_two, cancelling_pair, negative_head, two_routes),
+        *(or_two, or_three, or_four, or_unequal, or_three_unequal, or_part, or_layers, or_mlps, or_head_and_mlp),
+        *(two_gates, two_of_three, two_ways, late_backup, sleeping_backup),
+        *(and_two, cancelling_pair, cancelling_triple, negative_head, two_routes, sum_of_three),
     )
 }
