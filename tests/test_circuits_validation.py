@@ -13,7 +13,9 @@ from interp.circuits import _masked, graph_of, named
 from interp.circuits._circuit import Circuit
 from interp.circuits._masked import masked_logits
 from interp.circuits.testing.faithfulness import checked_pair, means_under, normalised
+from interp.circuits.testing.hypotheses import sign_test
 from interp.circuits.validation import MARGIN, Validation, _effects
+from interp.circuits.validation._tests import smallest_share
 from interp.testbed.built import Built, build_program
 from interp.testbed.programs.gates import GATES, Gate, named_parts
 
@@ -207,3 +209,32 @@ def test_the_cost_is_what_is_said(name: str, monkeypatch: pytest.MonkeyPatch) ->
     found = interp.validate_circuit(built.model, prompts, true_circuit(built), minimal=False)
     assert runs[0] == pytest.approx(found.passes, abs=1.0)
     assert found.passes <= 40
+
+
+def test_hypothesis_tests_come_with_what_they_could_have_seen() -> None:
+    _, built, prompts = built_gate("negative_head")
+    found = interp.validate_circuit(built.model, prompts, true_circuit(built), minimal=False, tests=True).tests
+    assert found is not None
+    assert found.equivalence.p > 0.05  # circuit and model are the same function
+    assert 0.6 < found.equivalence_sees < 0.9
+    assert set(found.minimality) == set(true_circuit(built).edges())
+    if np.isnan(found.minimality_sees):  # too few paths: no edge can be told from them
+        assert all(test.p > 0.05 for test in found.minimality.values())
+    else:
+        told = {edge: test.p <= 0.05 for edge, test in found.minimality.items()}
+        assert told == {edge: test.statistic > found.minimality_sees for edge, test in found.minimality.items()}
+
+
+def test_the_smallest_share_is_found_as_often_as_is_said() -> None:
+    """By drawing prompts: at that share the sign test rejects in four of five cases, a little below it in fewer."""
+    n, rng = 40, np.random.default_rng(0)
+    at = smallest_share(n)
+
+    def rejected(share: float) -> float:
+        draws = np.where(rng.random((400, n)) < share, 1.0, -1.0)
+        return float(np.mean([sign_test(row, tolerance=0.1).p <= 0.05 for row in draws]))
+
+    assert rejected(at) > 0.74
+    assert rejected(at - 0.05) < 0.78
+    assert smallest_share(200) < at
+    assert np.isnan(smallest_share(3))

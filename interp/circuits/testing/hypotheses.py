@@ -142,6 +142,44 @@ def minimality_tests(
     node outside, into another), and what knocking the path out again changes. p of an edge = (1 + references at least as
     large) / (1 + references); with few references no edge can reach a small p after correction, so ask for many.
     """
+    found = knockouts(model, prompts, circuit, rng=rng, n_reference=n_reference, ablation=ablation, metric=metric)
+    raw = np.array([(1 + (found.reference >= own).sum()) / (1 + len(found.reference)) for own in found.own])
+    names = edge_names(circuit.graph, circuit.included)
+    return {
+        name: Test(statistic=float(own), p=float(p), n=found.n_prompts)
+        for name, own, p in zip(names, found.own, holm(raw), strict=True)
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Knockouts:
+    """How much the metric changes, |difference| averaged over prompts, when an edge of the circuit (`own`) or a path added to it at random
+    (`reference`) is taken out."""
+
+    own: Float[np.ndarray, "edge"]
+    reference: Float[np.ndarray, "path"]
+    n_prompts: int
+
+    def smallest(self, level: float = 0.05) -> float:
+        """The change that an edge must exceed to be told from the reference after correction for the number of edges; NaN
+        where there are too few paths for any to be."""
+        allowed = math.floor(level * (1 + len(self.reference)) / max(len(self.own), 1) + 1e-9) - 1
+        if allowed < 0:
+            return math.nan
+        return float(np.sort(self.reference)[::-1][allowed]) if allowed < len(self.reference) else 0.0
+
+
+def knockouts(
+    model: Model,
+    prompts: Prompts,
+    circuit: Circuit,
+    *,
+    rng: np.random.Generator,
+    n_reference: int = 200,
+    ablation: str = "corrupt",
+    metric: Metric | None = None,
+) -> Knockouts:
+    """What `minimality_tests` rests on."""
     pair = checked_pair(model, prompts, circuit, metric)
     ready = masker(pair, ablation=ablation)
     places = circuit.included.nonzero()
@@ -151,14 +189,7 @@ def minimality_tests(
     inflated = torch.stack([base, *_with_random_paths(circuit, n_reference, rng)])[1:]
     values = masked_values(torch.cat([base[None], without, inflated]), pair, prepared=ready)
     changes = (values[1:] - values[:1]).abs().nanmean(1).double().cpu().numpy()
-    own, reference = changes[: len(places)], changes[len(places) :]
-    raw = np.array([(1 + (reference >= change).sum()) / (1 + len(reference)) for change in own])
-    names = edge_names(circuit.graph, circuit.included)
-    corrected = holm(raw)
-    return {
-        name: Test(statistic=float(change), p=float(p), n=pair.n_prompts)
-        for name, change, p in zip(names, own, corrected, strict=True)
-    }
+    return Knockouts(own=changes[: len(places)], reference=changes[len(places) :], n_prompts=pair.n_prompts)
 
 
 def _with_random_paths(circuit: Circuit, n: int, rng: np.random.Generator) -> list[torch.Tensor]:

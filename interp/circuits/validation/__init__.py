@@ -22,8 +22,9 @@ from interp.circuits.testing.faithfulness import checked_pair
 from interp.circuits.validation._effects import SHARES, Ground, gradients, ground, turned_round
 from interp.circuits.validation._groups import MARGIN, Group, backups, cancelling, confirmed
 from interp.circuits.validation._minimality import MOST_EDGES, minimality
-from interp.figures.text import html
+from interp.circuits.validation._tests import CircuitTests, circuit_tests
 from interp.circuits.validation._views import rows_to_check, views
+from interp.figures.text import html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,7 @@ class Validation:
     disagreement: the largest difference between these, in a sentence; "" where they agree.
     n_edges: live edges, those on a way from the embedding to the logits.
     n_subsets: how many subsets K minimality tried for each edge, at most. passes: what all this cost, in runs of the prompts.
+    tests: hypothesis tests, where they were asked for; they cost extra (`CircuitTests.passes`).
     """
 
     faithfulness: float
@@ -69,6 +71,7 @@ class Validation:
     n_subsets: int
     n_prompts: int
     passes: float
+    tests: CircuitTests | None = None
 
     def summary(self) -> str:
         """What to know of the circuit, in a few lines."""
@@ -87,6 +90,8 @@ class Validation:
         idle = [edge for edge, score in self.minimality.items() if score < 0.01]
         if idle:
             lines.append(f"{len(idle)} edges matter less than .01, whatever else is taken out: {', '.join(idle[:4])}")
+        if self.tests is not None:
+            lines.append(self.tests.summary())
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -128,6 +133,7 @@ class Validation:
             "n_subsets": self.n_subsets,
             "n_prompts": self.n_prompts,
             "cost_in_forward_passes": self.passes,
+            "tests": None if self.tests is None else self.tests.to_json(),
             "summary": self.summary(),
         }
 
@@ -140,11 +146,14 @@ def validate_circuit(
     ablation: str = "corrupt",
     metric: Metric | None = None,
     minimal: bool = True,
+    tests: bool = False,
 ) -> Validation:
     """Try a circuit on `prompts`, which should be others than it was found on.
 
     ablation: what edges outside of the circuit carry: `corrupt`, `zero` or `mean`. metric: the circuit's own unless given.
     minimal: False leaves minimality out (its cost grows with the number of edges).
+    tests: run the hypothesis tests too (`interp.circuits.testing.hypotheses`): a run for every live edge and each of up to 200
+        random paths, and 5 more.
 
     Where the clean and the replaced run have the same metric there is no behaviour to keep: shares are NaN, groups empty.
 
@@ -201,6 +210,7 @@ def validate_circuit(
         n_subsets=(circuit.n_edges if circuit.n_edges <= MOST_EDGES else 1) + len(groups) if minimal else 0,
         n_prompts=pair.n_prompts,
         passes=3 + share * searched + cost,
+        tests=circuit_tests(model, prompts, circuit, ablation=ablation, metric=metric) if tests else None,
     )
 
 
