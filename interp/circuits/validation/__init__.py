@@ -22,6 +22,7 @@ from interp.circuits.testing.faithfulness import checked_pair
 from interp.circuits.validation._effects import SHARES, Ground, gradients, ground, turned_round
 from interp.circuits.validation._groups import MARGIN, Group, backups, cancelling, confirmed
 from interp.circuits.validation._minimality import MOST_EDGES, minimality
+from interp.circuits.validation._scores import component_scores, disagreement, saturated
 from interp.circuits.validation._tests import CircuitTests, circuit_tests
 from interp.circuits.validation._views import rows_to_check, views
 from interp.figures.text import html
@@ -189,7 +190,7 @@ def validate_circuit(
         spare = confirmed(spare, views(model, prompts, check, here, effect))
     opposed = cancelling(single, partial(effect, few))
     groups = [*spare, *opposed]
-    scores = _scores(few, names, single, slopes)
+    scores = component_scores(few, names, single, slopes)
     (kept,) = here.f([circuit.included])
     found, cost = minimality(here, few, circuit, groups) if minimal else ({}, 0.0)
     inside = [name for name in names if name in _components(circuit)]
@@ -203,9 +204,9 @@ def validate_circuit(
         backups=tuple(spare),
         cancelling=tuple(opposed),
         negative=tuple(name for name in names if single[name] <= -MARGIN),
-        saturated=_saturated(scores, spare),
+        saturated=saturated(scores, spare),
         scores=scores,
-        disagreement=_disagreement(scores),
+        disagreement=disagreement(scores),
         n_edges=circuit.n_edges,
         n_subsets=(circuit.n_edges if circuit.n_edges <= MOST_EDGES else 1) + len(groups) if minimal else 0,
         n_prompts=pair.n_prompts,
@@ -241,45 +242,6 @@ def _left(here: Ground, within: torch.Tensor, groups: Sequence[Group]) -> list[f
     """f of a circuit without each group."""
     (whole,) = here.f([within])
     return [float(whole) - lost for lost in here.effects(groups, within)]
-
-
-def _scores(
-    here: Ground, names: Sequence[str], single: Mapping[str, float], slopes: np.ndarray
-) -> dict[str, dict[str, float]]:
-    edges, writers = here.pair.graph.edges, here.pair.graph.writers
-    denoised = [math.nan] * len(names)
-    if here.ablation == "corrupt":
-        other = replace(ground(turned_round(here.pair), "corrupt", keep=True), clean=here.empty, empty=here.clean)
-        denoised = other.effects([(name,) for name in names], edges)
-    return {
-        name: {"noising": single[name], "denoising": gained, "gradient": float(slopes[-1, writers.index(name)])}
-        for name, gained in zip(names, denoised, strict=True)
-    }
-
-
-def _saturated(scores: Mapping[str, Mapping[str, float]], spare: Sequence[Group]) -> tuple[str, ...]:
-    """A gradient below a twentieth of what the component can do, by itself or as one of a group."""
-    found = []
-    for name, row in scores.items():
-        large = max(
-            abs(row["noising"]), abs(np.nan_to_num(row["denoising"])), float(any(name in group for group in spare))
-        )
-        if large >= MARGIN and abs(row["gradient"]) < 0.05 * large:
-            found.append(name)
-    return tuple(found)
-
-
-def _disagreement(scores: Mapping[str, Mapping[str, float]]) -> str:
-    spread = {
-        name: max(row.values()) - min(row.values())
-        for name, row in scores.items()
-        if not any(map(math.isnan, row.values()))
-    }
-    if not spread or max(spread.values()) < MARGIN:
-        return ""
-    name = max(spread, key=lambda n: spread[n])
-    told = ", ".join(f"{kind} {value:.2f}" for kind, value in scores[name].items())
-    return f"the methods disagree most about {name}: {told}"
 
 
 def _nothing_to_keep(circuit: Circuit, n_prompts: int) -> Validation:
