@@ -45,7 +45,7 @@ types: setup
 unit: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" tests
 
-test-all: setup ## the slow tests too
+test-all: setup docs ## the slow tests too, and the pages
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 tests
 
 demo-mini: setup ## the demo's road in miniature
