@@ -19,7 +19,7 @@ from interp.circuits._attribution import choose
 from interp.circuits._circuit import Circuit
 from interp.circuits._edges_from_nodes import edges_between
 from interp.circuits.testing.faithfulness import checked_pair
-from interp.circuits.validation._effects import SHARES, Ground, gradients, ground, turned_round
+from interp.circuits.validation._effects import SHARES, Ground, gradients, ground
 from interp.circuits.validation._groups import MARGIN, Group, backups, cancelling, confirmed
 from interp.circuits.validation._minimality import MOST_EDGES, minimality
 from interp.circuits.validation._scores import component_scores, disagreement, saturated
