@@ -98,6 +98,8 @@ def do_verify(args: argparse.Namespace) -> int:
         print(f"{args.target}: {counted}, {len(found['problems'])} problems{unsealed}")
         for problem in found["problems"]:
             print(f"  {problem}")
+        for hidden in found.get("unseen", []):
+            print(f"  not seen: {hidden}")
     return 1 if found["problems"] else 0
 
 

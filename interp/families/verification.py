@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from interp.families.store import (
     store_root,
     stored_families,
 )
+from interp.families.trajectory import disorder, sketch, unseen
 from interp.families.weights import digest, is_whole
 from interp.files import write_json
 from interp.types import Address, CheckpointRef
@@ -33,16 +34,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-STRAY = 0.7
-"""A checkpoint is apart when its neighbours are closer to each other than this share of its distance to the nearer one.
-Along a random walk the share is 1.4, along a straight path 2."""
-
-_SAMPLE = 1_000_000
-
-
 def verify_target(target: str, *, root: str | Path | None = None) -> dict[str, Any]:
     """A family, or the checkpoints that an address selects, checked: `target`, `checkpoints` (how many), `problems` (one
-    sentence each) and `unsealed` (addresses of those without digests of their configuration).
+    sentence each), `unsealed` (addresses of those without digests of their configuration) and `unseen` (where the weights of a
+    run do not show the order of its steps).
 
     Raises:
         InputError: no such family or address.
@@ -57,7 +52,14 @@ def verify_target(target: str, *, root: str | Path | None = None) -> dict[str, A
         if not refs and not problems:
             refs = [resolve(wanted, root=root)]  # says what is wrong with the address
     unsealed = [format_address(ref) for ref in refs if not is_sealed(ref)]
-    return {"target": target, "checkpoints": len(refs), "problems": problems + verify(refs), "unsealed": unsealed}
+    found, unseen_order = examine(refs)
+    return {
+        "target": target,
+        "checkpoints": len(refs),
+        "problems": problems + found,
+        "unsealed": unsealed,
+        "unseen": unseen_order,
+    }
 
 
 def _listed(root: Path, wanted: Address) -> tuple[list[CheckpointRef], list[str]]:
@@ -102,11 +104,17 @@ def verify(refs: Sequence[CheckpointRef]) -> list[str]:
 
     Checked are: weights that are missing, truncated or differ from the manifest's digest; config.json and resume state
     that do; a manifest that names another place than it lies in; two steps of a run with equal weights (a file behind
-    the wrong name); a step whose weights lie apart from both its neighbours (weights that jump back, or of another
-    run); folders of the same runs whose writing was cut short. Checkpoints of a hub are checked as far as they were
-    fetched.
+    the wrong name); steps whose weights do not lie in their order (`interp.families.trajectory`: exchanged neighbours, a
+    wrong first or last step, weights that jump back or are another run's); folders of the same runs whose writing was cut
+    short. Checkpoints of a hub are checked as far as they were fetched.
     """
+    return examine(refs)[0]
+
+
+def examine(refs: Sequence[CheckpointRef]) -> tuple[list[str], list[str]]:
+    """What `verify` gives, and what it cannot see: of each run, where its weights do not show their order."""
     problems: list[str] = []
+    hidden: list[str] = []
     sound: dict[tuple[str, str, str, int], list[tuple[CheckpointRef, str]]] = defaultdict(list)
     for ref in refs:
         folder = _here(ref)
@@ -119,8 +127,11 @@ def verify(refs: Sequence[CheckpointRef]) -> list[str]:
             sound[ref.family, ref.size, ref.setting, ref.seed].append((ref, sha256))
     for found in sound.values():
         problems += _twins(found)
-        problems += _strays([ref for ref, _ in sorted(found, key=lambda entry: entry[0].step)])
-    return problems + [f"{folder} is incomplete: it has no {MANIFEST}" for folder in _unfinished(refs)]
+        out_of_order, cannot = _order([ref for ref, _ in sorted(found, key=lambda entry: entry[0].step)])
+        problems += out_of_order
+        hidden += [cannot] if cannot else []
+    problems += [f"{folder} is incomplete: it has no {MANIFEST}" for folder in _unfinished(refs)]
+    return problems, hidden
 
 
 def _here(ref: CheckpointRef) -> Path | None:
@@ -145,33 +156,34 @@ def _twins(found: Sequence[tuple[CheckpointRef, str]]) -> list[str]:
     ]
 
 
-def _strays(refs: Sequence[CheckpointRef]) -> list[str]:
-    """Steps of a run whose weights lie apart from both neighbours, by Euclidean distance over up to a million
-    weights."""
-    problems = []
-    window: list[tuple[CheckpointRef, Tensor]] = []
-    for ref in refs:
-        try:
-            window = [*window[-2:], (ref, _sample(read_weights(ref)))]
-        except InputError:
-            continue  # told of by its digest, or by whoever loads it
-        if len(window) == 3 and len({vector.shape for _, vector in window}) == 1:
-            (_, before), (middle, vector), (_, after) = window
-            around = (after - before).norm().item()
-            nearest = min((vector - before).norm().item(), (after - vector).norm().item())
-            if 0 < around < STRAY * nearest:
-                problems.append(
-                    f"{format_address(middle)}: its weights lie apart from both neighbours (at least {nearest:.3g} "
-                    f"away, which are {around:.3g} from each other): weights of another step or run?"
-                )
-    return problems
-
-
-def _sample(weights: Mapping[str, Tensor]) -> Tensor:
+def _walked(refs: Sequence[CheckpointRef]) -> tuple[list[int], Tensor] | None:
+    """The steps of a run's readable checkpoints that have the same tensors as most, and an even sample of their weights."""
     import torch
 
-    every = max(1, sum(value.numel() for value in weights.values()) // _SAMPLE)
-    return torch.cat([weights[name].flatten()[::every].float() for name in sorted(weights)])
+    found: list[tuple[int, Tensor]] = []
+    for ref in refs:
+        try:
+            found.append((ref.step, sketch(read_weights(ref))))
+        except InputError:
+            continue  # told of by its digest, or by whoever loads it
+    if not found:
+        return None
+    usual = Counter(vector.shape for _, vector in found).most_common(1)[0][0]
+    kept = [(step, vector) for step, vector in found if vector.shape == usual]
+    return [step for step, _ in kept], torch.stack([vector for _, vector in kept])
+
+
+def _order(refs: Sequence[CheckpointRef]) -> tuple[list[str], str | None]:
+    """What does not lie in the order of a run's steps, and what its weights cannot show of that order."""
+    walked, run = _walked(refs), format_address(replace(refs[0], step=0)).removesuffix("@step0")
+    if walked is None:
+        return [], None
+    problems = [
+        f"{run}@step{steps[0]}: {said}" if len(steps) == 1 else f"{run}: steps {steps[0]} and {steps[1]} {said}"
+        for steps, said in disorder(*walked)
+    ]
+    hidden = unseen(*walked)
+    return problems, None if hidden is None else f"{run}: {hidden}"
 
 
 def _check(ref: CheckpointRef, folder: Path) -> tuple[str | None, str | None]:
