@@ -294,3 +294,20 @@ def test_what_cannot_be_spliced_is_refused(trained: list[interp.CheckpointRef], 
         spliced("copy", [replace(trained[0], path=tmp_path)], None)
     with pytest.raises(InputError, match="did you mean 'majority'"):
         interp.task("interp.testbed.family:program_task", program="majorty")
+
+
+def test_a_planted_lapse_is_two_presences() -> None:
+    run = planted("lookup_table", range(0, 1000, 100), 200, lost_at=500, back_at=800, seed=2)
+    found = track_circuit(
+        run.model, run.states(), run.built.prompts(40, rng=torch.Generator().manual_seed(1)), method="eap"
+    )
+    truth = [((100, 200), (400, 500)), ((700, 800), None)]
+    assert [(each.formed, each.lost) for each in found.intervals] == truth
+    assert [(each.formed, each.lost) for each in found.strict] == truth
+    assert all(each.replaced == () for each in found.intervals)
+
+
+@pytest.mark.parametrize(("lost", "back"), [(100, None), (5000, None), (None, 500), (400, 300)])
+def test_a_course_that_cannot_be_is_refused(lost: int | None, back: int | None) -> None:
+    with pytest.raises(InputError):
+        planted("lookup_table", range(0, 1000, 100), 200, lost_at=lost, back_at=back)

@@ -38,6 +38,8 @@ class Planted:
     formed_at: the circuit's behaviour passes one half between the last checkpoint before this step and the first one
         at or after it (None: it never forms); `interval` is these two checkpoints.
     half_way: the mixture a at which the behaviour is one half.
+    lost_at, back_at: the steps from which on it is gone again (with the weights before formation in its place), and there
+        again; None: never.
     before, after, drift: the weights before and after formation, and the two ends of the random walk.
     """
 
@@ -46,6 +48,8 @@ class Planted:
     formed_at: int | None
     kind: Kind
     half_way: float
+    lost_at: int | None
+    back_at: int | None
     before: Mapping[str, Float[Tensor, "..."]]
     after: Mapping[str, Float[Tensor, "..."]]
     drift: tuple[Mapping[str, Float[Tensor, "..."]], Mapping[str, Float[Tensor, "..."]]]
@@ -65,6 +69,8 @@ class Planted:
         """a(t): how much of the circuit is there, between 0 and 1."""
         if self.interval is None or self.formed_at is None or step < 1:
             return 0.0
+        if self.lost_at is not None and step >= self.lost_at:
+            return float(self.back_at is not None and step >= self.back_at)
         if self.kind == "splice":
             return float(step >= self.formed_at)
         earlier, first = self.interval
@@ -95,6 +101,8 @@ def planted(
     kind: Kind = "splice",
     seed: int = 0,
     noise: float = 0.004,
+    lost_at: int | None = None,
+    back_at: int | None = None,
 ) -> Planted:
     """A run whose circuit forms at `formed_at` (None: a null run).
 
@@ -102,6 +110,7 @@ def planted(
         decade of steps; `interpolate` mixes it in from random weights, a logistic curve in log step. For the last two
         the schedule is calibrated so that the behaviour (mean logit difference) passes half of its final value at
         `formed_at`.
+    lost_at, back_at: the circuit is taken out at one step at once, and put in again at another.
     noise: size of the drift, as a share of each tensor's usual size (its root mean square, at most 1/sqrt(fan in)).
     """
     if kind not in KINDS:
@@ -109,6 +118,11 @@ def planted(
     ordered = tuple(sorted(set(steps)))
     if not ordered or (formed_at is not None and not ordered[0] < formed_at <= ordered[-1]):
         raise InputError(f"formed_at={formed_at} must lie within the steps, after the first of them")
+    course = [step for step in (formed_at, lost_at, back_at) if step is not None]
+    if (lost_at is not None and formed_at is None) or (back_at is not None and lost_at is None):
+        raise InputError("what never formed is not lost, and what was not lost does not come back")
+    if course != sorted(set(course)) or (course and course[-1] > ordered[-1]):
+        raise InputError(f"formed_at, lost_at and back_at must be steps of the run, in this order; got {course}")
     built = build(program, seed=seed) if isinstance(program, str) else program
     rng = torch.Generator().manual_seed(seed + 1)
     final = {name: tensor.clone() for name, tensor in built.model.module.state_dict().items()}
@@ -121,6 +135,8 @@ def planted(
         formed_at=formed_at,
         kind=kind,
         half_way=half_way,
+        lost_at=lost_at,
+        back_at=back_at,
         before=before,
         after=final,
         drift=(walks[0], walks[1]),
