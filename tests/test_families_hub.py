@@ -66,7 +66,7 @@ TOKENS = torch.arange(12)[None]
 
 def test_every_family_of_the_reference_has_a_card_that_reads() -> None:
     expected = "pythia polypythias mistral_gpt2 olmo olmo2 smollm2 bloom amber multiberts map_neo aquila"
-    expected += " transformer_lens_toys gpt2 gpt_neo gpt_j gpt_neox t0"
+    expected += " transformer_lens_toys gpt2 gpt_neo gpt_j gpt_neox t0 smollm3 olmo3 apertus datadecide pico marin"
     assert set(card.card_names()) == set(expected.split())
     for name in card.card_names():
         assert card.read_card(name).about["licence"]

@@ -2,7 +2,8 @@
 
 from interp.families.address import format_address, parse_address
 from interp.families.loading import load
-from interp.families.lookup import Family, families, family, overview, resolve
+from interp.families.lookup import Family, families, family, resolve
+from interp.families.overview import overview
 from interp.families.read import fresh_module, read_config, read_tokenizer, read_weights
 from interp.families.verification import verify
 

@@ -176,6 +176,11 @@ def published(repo: str, where: str) -> list[str]:
     return names
 
 
+def remembered() -> dict[str, list[str]]:
+    """What `published` was told last, by `repo where`. Asks nobody."""
+    return ledger.listings(hub_cache())
+
+
 def hub_cache() -> Path:
     """Where fetched checkpoints are kept."""
     return Path(os.environ.get("INTERP_HUB_CACHE") or Path.home() / ".cache" / "interp" / "hub")
@@ -183,8 +188,8 @@ def hub_cache() -> Path:
 
 def cached_folder(ref: CheckpointRef) -> Path | None:
     """The folder of a checkpoint that was fetched before, None otherwise. Asks nobody."""
-    found = _cached(ref.manifest["source"])
-    return None if found is None else found / ref.manifest["source"].get("subfolder", "")
+    source = ref.manifest["source"]
+    return None if (found := _cached(source)) is None else found / source.get("subfolder", "")
 
 
 def place(source: dict[str, Any]) -> str:
@@ -208,7 +213,6 @@ def _what(ref: CheckpointRef) -> str:
 
 
 def _describe(ref: CheckpointRef) -> list[Listed]:
-    """The files of a revision with their sizes and digests."""
     source = ref.manifest["source"]
     return listed_files(source["repo"], source.get("revision", "main"), what=_what(ref))
 
@@ -250,8 +254,7 @@ def _download_file(repo: str, revision: str, file: Listed, *, what: str) -> Path
 
 
 def _compare(ref: CheckpointRef, sha256: str, beside: str, *, folder: Path) -> None:
-    """Keeps the digests of what was fetched; other weights than last time behind the same name are an error, and so is
-    another configuration or tokenizer."""
+    """Keeps the digests of what was fetched; others than last time behind the same name are an error."""
     name = place(ref.manifest["source"])
     for what, of, now in (("weights", "digests", sha256), ("configuration or tokenizer", "beside", beside)):
         before = ledger.digests(hub_cache(), of=of).get(name)

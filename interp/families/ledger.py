@@ -74,6 +74,11 @@ def listing(name: str, *, cache: Path, max_age_days: float | None) -> list[str] 
     return list(kept["names"])
 
 
+def listings(cache: Path) -> dict[str, list[str]]:
+    """All names that are kept, however old."""
+    return {name: list(kept["names"]) for name, kept in _read(cache)["listings"].items()}
+
+
 def keep_listing(name: str, names: Sequence[str], *, cache: Path) -> None:
     """Keeps the names that a repository has."""
     _change(cache, lambda kept: kept["listings"].update({name: {"at": time.time(), "names": list(names)}}))

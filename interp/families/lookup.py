@@ -11,8 +11,8 @@ from interp.errors import InputError, unknown
 from interp.families import folder as own_folder
 from interp.families import store
 from interp.families.address import format_address, parse_address
-from interp.families.card import Card, card_names, hub_checkpoints, n_checkpoints, read_card
-from interp.families.planned import outline
+from interp.families.card import Card, card_names, hub_checkpoints, read_card, unread_names
+from interp.families.hub_ids import SIZE, discovered, split_id, tell_unread
 from interp.families.read import source_kind
 from interp.families.weights import is_whole
 from interp.figures.text import html, listed, told
@@ -33,6 +33,7 @@ class Family:
     about: what a card says of the family (licence, known defects, …), empty otherwise.
     find: the checkpoints of some sizes, of all for None, in order: what a hub lists is asked for only where it is
         wanted.
+    unread: the names that a hub lists and that fit no pattern of the family, so that they are no checkpoints of it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Family:
     sizes: tuple[str, ...]
     about: Mapping[str, Any]
     find: Callable[[Sequence[str] | None], list[CheckpointRef]]
+    unread: Callable[[], list[str]] = list
 
     def __repr__(self) -> str:
         licence = self.about.get("licence")
@@ -98,37 +100,7 @@ class Family:
 
 def families(root: str | Path | None = None) -> list[str]:
     """The names that `family` knows: stored, in recipes, on cards."""
-    return sorted({*store.stored_families(store.store_root(root)), *_recipes(), *card_names()})
-
-
-def overview(root: str | Path | None = None) -> list[dict[str, Any]]:
-    """What there is to choose from, without asking a hub: name, origin, sizes, how many checkpoints (None where only
-    the hub knows), licence, and a line that says so."""
-    stored, recipes, cards = set(store.stored_families(store.store_root(root))), _recipes(), set(card_names())
-    found = []
-    for name in sorted({*stored, *recipes, *cards}):
-        if name in stored:
-            own = family(name, root=root)
-            entry = _entry(name, own.origin, own.sizes, len(own.refs))
-        elif name in recipes:
-            entry = _entry(name, "recipe", *outline(recipes[name]))
-        else:
-            card = read_card(name)
-            entry = _entry(name, "hub", card.sizes, n_checkpoints(card), card.about.get("licence"))
-        found.append({**entry, "about": _line(entry)})
-    return found
-
-
-def _entry(name: str, origin: str, sizes: Iterable[str], n: int | None, licence: Any = None) -> dict[str, Any]:
-    return {"name": name, "origin": origin, "sizes": list(sizes), "checkpoints": n, "licence": licence}
-
-
-def _line(entry: Mapping[str, Any]) -> str:
-    sizes = entry["sizes"]
-    shown = ", ".join(sizes) if len(sizes) < 7 else f"{', '.join(sizes[:3])}, … {sizes[-1]} ({len(sizes)} sizes)"
-    n, licence = entry["checkpoints"], entry["licence"]
-    count = "checkpoints as the hub lists them" if n is None else f"{n} checkpoints" if n != 1 else "1 checkpoint"
-    return "; ".join(filter(None, [entry["origin"], shown, count, licence]))
+    return sorted({*store.stored_families(store.store_root(root)), *recipes(), *card_names()})
 
 
 def family(name: str, *, root: str | Path | None = None) -> Family:
@@ -137,7 +109,8 @@ def family(name: str, *, root: str | Path | None = None) -> Family:
 
     A path of a folder is taken as a family of its own: checkpoints as Hugging Face trainers write them
     (`checkpoint-500/`), folders `step500/`, state dicts `step500.safetensors` or legacy `*_500.pth` beside a
-    config.json, or a part of a store.
+    config.json, or a part of a store. A repository of a hub by its own name, `org/name`, is one too: its steps, tokens
+    and stages are read from the names of its revisions, and a warning counts those that say none (`unread` names them).
 
     Raises:
         InputError: no such family; the nearest name is given.
@@ -145,12 +118,14 @@ def family(name: str, *, root: str | Path | None = None) -> Family:
     top = store.store_root(root)
     if name in store.stored_families(top):
         return _family(name, "store", store.stored_checkpoints(top, name))
-    if name in (recipes := _recipes()):
-        return _family(name, "recipe", _planned(recipes[name]))
+    if name in (grown := recipes()):
+        return _family(name, "recipe", _planned(grown[name]))
     if name in card_names() or (name.endswith(".yaml") and Path(name).is_file()):
         return _on_hub(name, read_card(name))
     if Path(name).is_dir():
         return _family(name, "folder", own_folder.folder_checkpoints(Path(name)))
+    if (named := split_id(name)) is not None and "@" not in name and not Path(name).parent.is_dir():
+        return _repository(named[0])
     raise unknown("family", name, families(root))
 
 
@@ -197,7 +172,6 @@ def _up_to(wanted: Address, kind: str) -> str:
 
 
 def _family(name: str, origin: str, refs: Iterable[CheckpointRef]) -> Family:
-    """A family whose checkpoints are all known now."""
     ordered = sorted(refs, key=store.order)
 
     def find(sizes: Sequence[str] | None) -> list[CheckpointRef]:
@@ -210,13 +184,33 @@ def _family(name: str, origin: str, refs: Iterable[CheckpointRef]) -> Family:
 
 def _on_hub(name: str, card: Card) -> Family:
     """The family of a card; `name` is how it was asked for: the card's name or the path of its file."""
+    from interp.families.hub import published
 
     def find(sizes: Sequence[str] | None) -> list[CheckpointRef]:
-        from interp.families.hub import published
+        refs = [replace(ref, family=name) for ref in hub_checkpoints(card, published, sizes=sizes)]
+        for repo, unread in unread_names(card, published, sizes=sizes).items():
+            tell_unread(repo, unread, n=sum(ref.manifest["source"]["repo"] == repo for ref in refs))
+        return refs
 
-        return [replace(ref, family=name) for ref in hub_checkpoints(card, published, sizes=sizes)]
+    def unread() -> list[str]:
+        return [f"{repo}@{one}" for repo, names in unread_names(card, published).items() for one in names]
 
-    return Family(name=name, origin="hub", sizes=tuple(card.sizes), about=card.about, find=find)
+    return Family(name=name, origin="hub", sizes=tuple(card.sizes), about=card.about, find=find, unread=unread)
+
+
+def _repository(repo: str) -> Family:
+    """The family of a repository's revisions."""
+    from interp.families.hub import published
+
+    def find(sizes: Sequence[str] | None) -> list[CheckpointRef]:
+        refs, unread = discovered(repo, published(repo, "revision"))
+        tell_unread(repo, unread, n=len(refs))
+        return sorted(refs, key=store.order) if sizes is None or SIZE in sizes else []
+
+    def unread() -> list[str]:
+        return discovered(repo, published(repo, "revision"))[1]
+
+    return Family(name=repo, origin="hub", sizes=(SIZE,), about={}, find=find, unread=unread)
 
 
 def _narrow(refs: Sequence[CheckpointRef], kind: str, wanted: Any, *, of: str) -> list[CheckpointRef]:
@@ -250,7 +244,7 @@ def _refuse_incomplete(wanted: Address, found: Sequence[CheckpointRef], root: Pa
             store.read_manifest(path)
 
 
-def _recipes() -> dict[str, Path]:
+def recipes() -> dict[str, Path]:
     """The recipes of the present folder, and behind them the shipped ones, by the family that they grow."""
     from interp.documents import read_document, shipped
 
