@@ -81,7 +81,10 @@ def unseen(steps: Sequence[int], sketches: Float[Tensor, "checkpoint weight"]) -
 
 
 def _distances(sketches: Tensor) -> list[list[float]]:
-    return [[float(d) for d in (sketches - one).double().norm(dim=1)] for one in sketches]
+    import torch
+
+    # differences, not products of norms: checkpoints a step apart differ by a thousandth of their length
+    return torch.cdist(sketches, sketches, compute_mode="donot_use_mm_for_euclid_dist").tolist()
 
 
 def _turned(apart: list[list[float]], i: int) -> float:
