@@ -311,3 +311,17 @@ def test_a_planted_lapse_is_two_presences() -> None:
 def test_a_course_that_cannot_be_is_refused(lost: int | None, back: int | None) -> None:
     with pytest.raises(InputError):
         planted("lookup_table", range(0, 1000, 100), 200, lost_at=lost, back_at=back)
+
+
+@pytest.mark.parametrize("steps", [(), (5, 5), (5, 3)])
+def test_a_run_without_checkpoints_or_out_of_order_is_refused_and_leaves_the_weights(steps: tuple[int, ...]) -> None:
+    run = planted("lookup_table", range(0, 1000, 100), 200)
+    before = {name: value.clone() for name, value in run.model.module.state_dict().items()}
+    with pytest.raises(InputError):
+        track_circuit(
+            run.model,
+            ((step, run.state(0)) for step in steps),
+            run.built.prompts(40, rng=torch.Generator().manual_seed(1)),
+            method="eap",
+        )
+    assert all(torch.equal(value, before[name]) for name, value in run.model.module.state_dict().items())

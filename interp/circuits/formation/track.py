@@ -21,6 +21,7 @@ from interp.circuits._masked import masked_values
 from interp.circuits.formation.roles import role_scores
 from interp.circuits.testing.faithfulness import exact_match, of_circuit
 from interp.circuits.testing.size import GRID, smallest_faithful
+from interp.errors import InputError
 from interp.figures.text import html, told
 from interp.table.forming import (
     FALSE_RATE,
@@ -198,10 +199,14 @@ def track_circuit(
     seen: list[Snapshot] = []
     try:
         for step, weights in states:
+            if seen and step <= seen[-1].step:
+                raise InputError(f"states must be in order of their steps, each once; got {step} after {seen[-1].step}")
             model.swap(weights)
             seen.append(snapshot(model, step, prompts, method=method, previous=seen[-1].circuit if seen else None))
     finally:
         model.swap(own, ref=ref)
+    if not seen:
+        raise InputError("states gave no checkpoint; expected (step, weights) pairs")
     return formation_of(seen, threshold=threshold, n_resamples=n_resamples, seed=seed)
 
 
