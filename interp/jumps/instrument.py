@@ -79,6 +79,8 @@ class Instrument:
     """A companion beats the clock where it leaves less than half of what the clock leaves unexplained."""
     strong: float = 0.9
     """Strongest autocorrelation of errors that is believed: beyond it a curve of 50 checkpoints is one drift."""
+    as_known: float = 2.5
+    """Mean squares that known errors of such autocorrelation may leave, of their variance: 97.5 % of 50 errors."""
     tie: float = 0.01
     """And by at least this share: two maps that both leave nothing are a tie."""
     spike: float = 5.0

@@ -11,10 +11,12 @@ number of checkpoints, and kept.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
+from scipy.special import ndtr
 
 from interp.jumps.detectors._atoms import dictionary, pursue
 from interp.jumps.instrument import INSTRUMENT
@@ -69,6 +71,22 @@ def p_value(
     fitted = max(_tail(values, statistic) for values in np.take_along_axis(statistics, near, axis=1))
     leaping = max(_tail(values, leap) for values in np.take_along_axis(leapt, near, axis=1))
     return min(fitted / (1 - LEAP_SHARE), leaping / LEAP_SHARE, 1.0)
+
+
+def by_known_errors(y: Float[ndarray, "point"], sigma: Float[ndarray, "point"]) -> float:
+    """The chance that known errors, however dependent, set two thirds of a curve as far apart; 1 where none are known.
+
+    Two means differ by at most the sum of their errors' sizes, as when errors are one and the same within each third
+    and opposite in the other. The autoregressive null does not know how large errors are, so that a straight climb of
+    many standard errors looks like one slow error to it.
+    """
+    if len(y) < FEWEST_LEAPS or not (sigma > 0).all():
+        return 1.0
+    thirds = [
+        (part.mean(), error.mean()) for part, error in zip(np.array_split(y, 3), np.array_split(sigma, 3), strict=True)
+    ]
+    apart = max(abs(a - b) / (s + t) for (a, s), (b, t) in combinations(thirds, 2))
+    return float(min(6 * ndtr(-apart), 1.0))
 
 
 def leaps(y: Float[ndarray, "curve point"], least: float = 0.0) -> Float[ndarray, "curve"]:

@@ -85,7 +85,7 @@ def _within(judged: Judged, start: int, stop: int) -> list[tuple[Change, Float[n
     )
     squares = coarse(change)
     lost = evidence(data, float(squares.min()), fit.squares)
-    if lost <= change.n_terms * term_price(len(data)):
+    if lost <= max(change.n_terms - 1, 1) * term_price(len(data)):  # one rise is as free as one term
         return [(change, squares)]
     first, last = _fastest(data.x, fit.at, start, stop)
     if (first, last) == (start, stop):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from interp.jumps.curve import RESOLUTION, Curve, select, standardise
@@ -22,7 +22,7 @@ from interp.jumps.detectors._fit import Data, Fit, fit_curve, outlier_of, solve,
 from interp.jumps.detectors._long import chosen
 from interp.jumps.detectors._spikes import Spike, find_spikes, merged, most_spikes, spiked
 from interp.jumps.instrument import INSTRUMENT
-from interp.jumps.null import dependence, leaps, max_terms, p_value, thin
+from interp.jumps.null import by_known_errors, dependence, leaps, max_terms, p_value, thin
 from interp.jumps.verdict import Limits, Rise, Verdict
 
 AROUND = 5
@@ -103,21 +103,29 @@ def _judged(curve: Curve, limits: Limits) -> tuple[float, float, Fit, list[Rise]
     fit, outlier = fit_curve(data)
     rho = _rho(data, fit, limits)
     if outlier is None:
-        data, fit, outlier = _refitted(weighted(data, curve.sigma, fit), fit, rho, limits)
+        data, fit, outlier = _refitted(weighted(data, curve.sigma, fit), fit, rho, curve.sigma, limits)
         rho = data.rho
     least = limits.min_magnitude * curve.span
     found = changes(Judged(curve=curve, data=data, fit=fit, limits=limits, least=least, p=p))
     return p, rho, fit, found, outlier
 
 
-def _refitted(data: Data, first: Fit, rho: float, limits: Limits) -> tuple[Data, Fit, int | None]:
+def _refitted(
+    data: Data, first: Fit, rho: float, sigma: Float[ndarray, "point"], limits: Limits
+) -> tuple[Data, Fit, int | None]:
     """The fit with weights, for the autocorrelation that the first fit's residuals suggest and, since terms eat
-    dependence, for a strong one: whichever is likelier at the price of its terms."""
+    dependence, for a strong one: whichever is likelier at the price of its terms. A strong one makes errors alike, not
+    large: it may not leave much more than the known errors, or than the first fit leaves."""
     strong = limits.dependent and len(first.centre) > 1
     found = []
+    known = (
+        max(len(data) * float((sigma**2).mean()), float(((data.y - first.at) ** 2).sum())) if sigma.all() else np.inf
+    )
     for each in {rho, INSTRUMENT.strong} if strong else {rho}:
         white = replace(data, rho=each, floor=data.floor * (1 - each**2))
         fit, outlier = fit_curve(white, first)
+        if each != rho and ((data.y - fit.at) ** 2).sum() > INSTRUMENT.as_known * known:
+            continue
         price = term_price(len(data)) * len(fit.centre) - float(np.log(1 - each**2))
         found.append((len(data) * np.log(max(fit.squares, white.floor)) + price, each, white, fit, outlier))
     return min(found, key=lambda one: one[:2])[2:]
@@ -154,7 +162,8 @@ def _anything(curve: Curve, floor: float, limits: Limits) -> float:
     n_terms = 1 + int(np.argmax(n_points * statistic[1:] - term_price(n_points) * np.arange(1, most + 1)))
     lag = float(lags[0, n_terms])
     leap = float(leaps(curve.y[None], np.sqrt(floor / n_points))[0])
-    return p_value(statistic[n_terms], lag, n_points=n_points, n_terms=n_terms, leap=leap, dependent=limits.dependent)
+    p = p_value(statistic[n_terms], lag, n_points=n_points, n_terms=n_terms, leap=leap, dependent=limits.dependent)
+    return min(p, max(by_known_errors(curve.y, curve.sigma), 1e-12))
 
 
 def _as_rise(curve: Curve, spike: Spike) -> Rise:
