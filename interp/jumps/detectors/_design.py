@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from interp.jumps.detectors._atoms import sigmoid, whiten
+from interp.jumps.detectors._atoms import sigmoid, unwhiten, whiten
 from interp.jumps.instrument import INSTRUMENT
 
 PLACES = 2401
@@ -88,7 +88,7 @@ class Readings:
         target = target - one * (one @ target)
         both = np.stack([target, one], 1)
         if rho:
-            both = _transposed(both, rho)
+            both = unwhiten(both, rho)
         overlap, constant = (weight[:, None] * both).T @ self.values
         power = self._power(weight, rho) - constant**2
         gain = np.where(power > 1e-9, overlap**2 / np.maximum(power, 1e-9), 0.0)
@@ -110,14 +110,6 @@ class Readings:
         """Whether at least so many checkpoints show the plateau before some of them, and after."""
         edge, values = INSTRUMENT.plateau_share, self.values[:, some]
         return (values < edge).sum(0) >= n_confirm, (values > 1 - edge).sum(0) >= n_confirm
-
-
-def _transposed(white: Float[ndarray, "point *rest"], rho: float) -> Float[ndarray, "point *rest"]:
-    """The transpose of `whiten`."""
-    product = white.copy()
-    product[0] *= np.sqrt(1 - rho**2)
-    product[:-1] -= rho * white[1:]
-    return product
 
 
 def make_readings(

@@ -18,8 +18,9 @@ from numpy import ndarray
 from interp.jumps.curve import RESOLUTION, Curve, select, standardise
 from interp.jumps.detectors._atoms import dictionary, lag_one, pursue
 from interp.jumps.detectors._changes import Judged, changes
-from interp.jumps.detectors._fit import Data, Fit, fit_curve, outlier_of, solve, term_price, weighted
+from interp.jumps.detectors._fit import Data, Fit, outlier_of, solve, term_price, weighted
 from interp.jumps.detectors._long import chosen
+from interp.jumps.detectors._search import fit_curve
 from interp.jumps.detectors._spikes import Spike, find_spikes, merged, most_spikes, spiked
 from interp.jumps.instrument import INSTRUMENT
 from interp.jumps.null import by_known_errors, dependence, leaps, max_terms, p_value, thin
