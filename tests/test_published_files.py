@@ -4,9 +4,12 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import interp
+from interp.families import stream
 from interp.families.folder import digested
+from interp.families.published import state_dict
 from interp.models import build
 
 CONFIG = {
@@ -123,3 +126,160 @@ def test_half_precision_and_ignore_buffers(tmp_path):
 def test_objects_are_never_unpickled(tmp_path):
     with pytest.raises(interp.InputError, match="run code"):
         interp.load(saved(tmp_path, {"model": build, "epoch": 3})[0])
+
+
+def test_only_the_asked_checkpoint_of_a_run_is_held(tmp_path):
+    n, seeds = 40, range(40)
+    refs = saved(tmp_path, {"checkpoints": {10 * seed: lens_weights(seed) for seed in seeds}})
+    state = state_dict(refs[7].path / "run_1.pth", step=70)
+    held = sum(value.untyped_storage().nbytes() for value in state.values())
+    assert held == sum(value.nbytes for value in state.values())
+    assert held * n < 2 * (tmp_path / "run_1.pth").stat().st_size
+    before = {name: value.clone() for name, value in state.items()}
+    (tmp_path / "run_1.pth").write_bytes(b"")  # nothing of what was read depends on the file any more
+    assert all(torch.equal(state[name], value) for name, value in before.items())
+
+
+def test_files_of_the_older_format_read_the_same(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    content = {step: lens_weights(step) for step in (0, 100)}
+    torch.save(content, tmp_path / "run.pth", _use_new_zipfile_serialization=False)
+    refs = interp.family(str(tmp_path)).checkpoints()
+    assert [ref.step for ref in refs] == [0, 100]
+    assert all(agrees(ref, lens_weights(ref.step)) for ref in refs)
+
+
+FORMS = {
+    "by step": lambda states, steps: dict(zip(steps, states, strict=True)),
+    "by step in words": lambda states, steps: {
+        f"step_{step}": state for step, state in zip(steps, states, strict=True)
+    },
+    "pairs": lambda states, steps: list(zip(steps, states, strict=True)),
+    "two lists": lambda states, steps: (states, steps),
+    "each with its own": lambda states, steps: [
+        {"epoch": step, "model": state, "optimizer": {"state": {}}} for step, state in zip(steps, states, strict=True)
+    ],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_run_is_the_same_run(form, tmp_path):
+    steps = [300, 0, 7]
+    refs = saved(tmp_path, FORMS[form]([lens_weights(step) for step in steps], steps), "run.pth")
+    assert [ref.step for ref in refs] == sorted(steps)
+    assert all(agrees(ref, lens_weights(ref.step)) for ref in refs)
+
+
+def test_a_list_takes_its_steps_from_beside_or_is_refused(tmp_path):
+    states = [lens_weights(seed) for seed in (4, 9)]
+    with pytest.raises(interp.InputError, match="2 state dicts and not their steps"):
+        saved(tmp_path, states, "run.pth")
+    (tmp_path / "steps.json").write_text("[4, 9]")
+    refs = interp.family(str(tmp_path)).checkpoints()
+    assert [ref.step for ref in refs] == [4, 9]
+    assert all(agrees(ref, lens_weights(ref.step)) for ref in refs)
+    (tmp_path / "steps.json").write_text("[4, 9, 12]")
+    with pytest.raises(interp.InputError, match="not their steps"):
+        interp.family(str(tmp_path)).checkpoints()
+
+
+def test_bare_names_of_the_embeddings(tmp_path):
+    short = {
+        name.replace("unembed.", "").replace("pos_embed.", "").replace("embed.", ""): v
+        for name, v in lens_weights(3).items()
+    }
+    assert "W_pos" in short
+    assert agrees(saved(tmp_path, short)[0], lens_weights(3))
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}}}, {"config": {"lr": 1e-3}}, {"step": 3, "loss": 0.5},
+        {"epoch": torch.tensor(3)}, {"train_losses": [torch.tensor(1.0)]}, {"name": "run"},
+    ],
+)  # fmt: skip
+def test_what_stands_among_the_weights_and_is_none_changes_no_logit(beside, tmp_path):
+    assert agrees(saved(tmp_path, {**lens_weights(0), **beside})[0], lens_weights(0))
+
+
+def test_weights_nested_among_weights_are_not_dropped(tmp_path):
+    """Left out they would be taken for biases that are zero."""
+    content = {
+        **lens_weights(0),
+        "biases": {"blocks.0.attn.b_Q": torch.ones(3, 4), "blocks.1.attn.b_Q": torch.ones(3, 4)},
+    }
+    with pytest.raises(interp.InputError, match="holds no state dict"):
+        interp.load(saved(tmp_path, content)[0])
+
+
+@pytest.mark.parametrize("nest", [False, True])
+def test_names_of_another_code_are_refused_with_the_way_out(nest, tmp_path):
+    state = {"encoder.layer.weight": torch.ones(12, 12), "fc.bias": torch.ones(12)}
+    with pytest.raises(
+        interp.InputError, match=r"names of another code \(encoder\.layer\.weight, fc\.bias.*interp\.wrap"
+    ):
+        interp.load(saved(tmp_path, {"model": state} if nest else state)[0])
+
+
+def test_quantised_weights_are_refused(tmp_path):
+    whole = {name: (10 * value).to(torch.int8) for name, value in lens_weights(0).items()}
+    with pytest.raises(interp.InputError, match=r"embed\.W_E is int8"):
+        interp.load(saved(tmp_path, whole)[0])
+
+
+def test_bfloat16_is_read_as_it_is_stored(tmp_path):
+    half = {name: value.bfloat16() for name, value in lens_weights(0).items()}
+    assert agrees(saved(tmp_path, half)[0], {name: value.float() for name, value in half.items()})
+
+
+def llama(seed, *, tied):
+    import transformers as hf
+
+    torch.manual_seed(seed)
+    config = hf.LlamaConfig(
+        vocab_size=29, hidden_size=24, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=16, tie_word_embeddings=tied,
+    )  # fmt: skip
+    return hf.LlamaForCausalLM(config).eval()
+
+
+def rewritten(folder, prefix):
+    """The folder's weights as .bin files, with a prefix before every name."""
+    for path in folder.glob("model*.safetensors"):
+        name = path.name.replace("model", "pytorch_model").replace(".safetensors", ".bin")
+        torch.save({prefix + key: value for key, value in load_file(path).items()}, folder / name)
+        path.unlink()
+    if (index := folder / "model.safetensors.index.json").is_file():
+        told = json.loads(index.read_text())
+        told["weight_map"] = {
+            prefix + key: name.replace("model", "pytorch_model").replace(".safetensors", ".bin")
+            for key, name in told["weight_map"].items()
+        }
+        (folder / "pytorch_model.bin.index.json").write_text(json.dumps(told))
+        index.unlink()
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("size", ["1GB", "8KB"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_bin_files_stream_exactly_sharded_and_prefixed(tied, size, prefix, tmp_path):
+    modules = {step: llama(step, tied=tied) for step in (1, 2, 3)}
+    for step, module in modules.items():
+        module.save_pretrained(tmp_path / f"step{step}", max_shard_size=size)
+        rewritten(tmp_path / f"step{step}", prefix)
+    tokens = torch.arange(8)[None]
+    with torch.no_grad():
+        for ref, model in stream(interp.family(str(tmp_path)).checkpoints()):
+            assert torch.equal(model(tokens), modules[ref.step](tokens).logits)
+
+
+def test_a_base_model_with_an_adapter_inside_is_refused(tmp_path):
+    llama(0, tied=False).save_pretrained(tmp_path / "base")
+    interp.load(tmp_path / "base")
+    (tmp_path / "base" / "mine").mkdir()
+    (tmp_path / "base" / "mine" / "adapter_config.json").write_text(
+        '{"peft_type": "LORA", "base_model_name_or_path": "lab/x"}'
+    )
+    with pytest.raises(interp.InputError, match=r"mine holds an adapter \(LORA for lab/x\)"):
+        interp.load(tmp_path / "base")

@@ -94,12 +94,15 @@ def _budgeted(refs: list[CheckpointRef]) -> list[CheckpointRef]:
 
 
 def _refuse_adapter(folder: Path) -> None:
-    """Raises InputError for a folder with an adapter: alone it is no model, and beside one it is not in the weights."""
-    if (folder / ADAPTER).is_file():
-        about = read_json(folder / ADAPTER)
+    """Raises InputError for a folder with an adapter, or with a folder of one: alone it is no model, and beside one it is not in
+    the weights."""
+    for path in (folder / ADAPTER, *sorted(folder.glob(f"*/{ADAPTER}"))):
+        if not path.is_file():
+            continue
+        about = read_json(path)
         base = about.get("base_model_name_or_path")
         raise InputError(
-            f"{folder} holds an adapter ({about.get('peft_type', 'of no named kind')} for {base}) and not a whole model:"
+            f"{path.parent} holds an adapter ({about.get('peft_type', 'of no named kind')} for {base}) and not a whole model:"
             " merge it into its base model and save that (peft: merge_and_unload, save_pretrained)"
         )
 

@@ -69,9 +69,21 @@ def read_legacy(path: Path, config: Mapping[str, Any], *, step: int | None = Non
     from interp.models import native
 
     stored = state_dict(path, step=step)
-    if not is_lens(stored):
+    _refuse_whole_numbers(stored, where=path)
+    if config.get("architecture") != "native":
         return stored
     described = native.bridge_config(config)
+    with torch.device("meta"):
+        wanted = NativeModel(described).state_dict()
+    if not is_lens(stored):
+        if not set(stored) & set(wanted):
+            raise InputError(
+                f"{path} has names of another code ({', '.join(list(stored)[:3])}, …), neither TransformerLens' nor transformers';"
+                " build its module and hand it to interp.wrap(module, sites=…)"
+            )
+        return stored
+    while all(name.startswith("model.") for name in stored):  # a module that wraps the model, as Lightning's do
+        stored = {name.removeprefix("model."): value for name, value in stored.items()}
     stored = straightened(stored, described, where=path)
     try:
         converted = convert_tl_checkpoint(stored, described)
@@ -82,9 +94,16 @@ def read_legacy(path: Path, config: Mapping[str, Any], *, step: int | None = Non
         raise InputError(f"{path} has a bias in its unembedding, which native models do not have")
     gated = bool(config.get("gated_mlp"))
     weights = {_plain(name, gated=gated): value.float().contiguous() for name, value in converted.items()}
-    with torch.device("meta"):
-        wanted = NativeModel(described).state_dict()
     return with_biases(weights, wanted, where=path)
+
+
+def _refuse_whole_numbers(state: Mapping[str, Tensor], *, where: Path) -> None:
+    for name, value in state.items():
+        is_weight = name.rpartition(".")[2].startswith(("W_", "b_")) or name.endswith((".weight", ".bias"))
+        if is_weight and not value.is_floating_point():
+            raise InputError(
+                f"{where}: {name} is {str(value.dtype).removeprefix('torch.')}: quantised weights are not read here"
+            )
 
 
 def _plain(name: str, *, gated: bool) -> str:

@@ -3,10 +3,13 @@ checkpoints in one file. Read as plain tensors; nothing is unpickled that could 
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 from interp.errors import InputError
 
@@ -22,12 +25,20 @@ SERIES = ("state_dicts", "checkpoints", "models", "model_checkpoints")
 STEPS = ("steps", "epochs", "checkpoint_steps", "checkpoint_epochs", "save_steps", "step", "epoch")
 """Keys under which a run's steps are kept beside its state dicts, or a checkpoint's step inside it."""
 
+BESIDE = ("step", "epoch", "global_step", "iteration", "loss", "train_loss", "test_loss", "val_loss", "lr")
+"""Numbers that stand among the weights and are none."""
+
+OTHERS = re.compile(
+    r".*(optim|sched|scaler|rng|config|args|hparams|hyper_parameters|callbacks|metrics|loss|history).*", re.I
+)
+"""Keys of what training scripts store beside the weights, tensors of its own included."""
+
 WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 """Parts of a name that torch.compile and the sharded trainers put in, anywhere."""
 
 
 def read_torch(path: Path) -> Any:
-    """What a file of `torch.save` holds, on the CPU.
+    """What a file of `torch.save` holds, on the CPU; its tensors are read where they are used.
 
     Raises:
         InputError: no such file, a damaged one, or one that holds objects whose unpickling would run code.
@@ -37,7 +48,8 @@ def read_torch(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"no weights at {path}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        mapped = is_zipfile(path)  # of a run in one file only the checkpoint that is asked for is read
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except UnpicklingError as error:
         raise InputError(
             f"{path} cannot be read as plain tensors: it is damaged, or unpickling it could run code (save its state_dict alone)"
@@ -67,12 +79,12 @@ def state_dict(path: Path, *, step: int | None = None) -> dict[str, Tensor]:
     if several is not None:
         if step not in several:
             raise InputError(f"{path} holds checkpoints at steps {', '.join(map(str, several))}; name one of them")
-        return several[step]
+        return _own(several[step])
     found = _inner(content)
     if found is None:
         kind = ", ".join(map(str, content)) if isinstance(content, Mapping) else f"a {type(content).__name__}"
         raise InputError(f"{path} holds no state dict (names with tensors): {kind[:200]}")
-    return plain_names(found, where=path)
+    return _own(plain_names(found, where=path))
 
 
 def own_step(path: Path) -> int | None:
@@ -100,8 +112,14 @@ def plain_names(state: Mapping[str, Tensor], *, where: Path) -> dict[str, Tensor
     return found
 
 
+def _own(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors in memory of their own: a file that changes behind a mapped one would change or end the process."""
+    return {name: value.clone() for name, value in state.items()}
+
+
 def _series(content: Any, path: Path) -> dict[int, dict[str, Tensor]] | None:
     found: Any
+    content = _with_steps(content, path)
     if not isinstance(content, Mapping):
         found = content if isinstance(content, Sequence) and not isinstance(content, str) else None
     else:
@@ -132,6 +150,26 @@ def _series(content: Any, path: Path) -> dict[int, dict[str, Tensor]] | None:
     return dict(sorted(by_step.items()))
 
 
+def _with_steps(content: Any, path: Path) -> Any:
+    """A list of state dicts with the steps that stand in it or beside it: (step, state dict) pairs, (state dicts, steps), or a
+    `steps.json` in the same folder."""
+    if not isinstance(content, list | tuple) or not content:
+        return content
+    if all(isinstance(entry, list | tuple) and len(entry) == 2 for entry in content):
+        steps = [_number(entry[0]) for entry in content]
+        if None not in steps and _holds_several([entry[1] for entry in content]):
+            return {SERIES[0]: [entry[1] for entry in content], STEPS[0]: steps}
+    if len(content) == 2 and _holds_several(content[0]) and (listed := _numbers(content[1])) is not None:
+        return {SERIES[0]: content[0], STEPS[0]: listed}
+    beside = next((file for key in STEPS if (file := path.parent / f"{key}.json").is_file()), None)
+    if beside is not None and _holds_several(content):
+        try:
+            return {SERIES[0]: content, STEPS[0]: json.loads(beside.read_text(encoding="utf-8"))}
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{beside} is not JSON: {error}") from error
+    return content
+
+
 def _holds_several(found: Any) -> bool:
     if isinstance(found, Mapping):
         found = list(found.values())
@@ -145,9 +183,23 @@ def _inner(content: Any) -> Mapping[str, Tensor] | None:
     if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         return None
     tensors = [name for name, value in content.items() if isinstance(value, torch.Tensor)]
-    if tensors and len(tensors) == len(content):
-        return content
+    if tensors and all(name in tensors or _no_weights(name, value) for name, value in content.items()):
+        kept = {name: content[name] for name in tensors if name not in BESIDE}
+        if any(value.ndim for value in kept.values()):
+            return kept
     return next((inner for key in NESTS if (inner := _inner(content.get(key))) is not None), None)
+
+
+def _no_weights(name: str, value: Any) -> bool:
+    """Whether what stands among tensors holds none that could be weights left out."""
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        return False
+    if OTHERS.fullmatch(name):
+        return True
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return not any(isinstance(one, torch.Tensor) or not _no_weights("", one) for one in inner)
 
 
 def _step(entry: Any) -> int | None:
