@@ -6,10 +6,12 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 import interp
+from interp.cli import main
 from interp.families import asking, card, family, overview, resolve, stream
 from interp.families.hub_ids import discovered, read_revision, split_id
 from tests.loopback_hub import Hub, serving
@@ -177,6 +179,17 @@ def test_a_repository_or_revision_that_is_not_there_is_named(server: Hub) -> Non
         interp.load("lab/none")
     with pytest.raises(interp.InputError, match=r"lab/tiny@step7.*no such revision"):
         interp.load("lab/tiny@step7")
+
+
+@pytest.mark.filterwarnings("ignore:lab/tiny")
+@pytest.mark.parametrize("key", ["hub", "name"])
+def test_an_experiment_measures_a_repository(key: str, server: Hub) -> None:
+    Path("own.yaml").write_text(
+        f"name: own\nfamilies: [{{{key}: lab/tiny}}]\ntasks: [{{name: modular_addition, n_prompts: 4, params: {{p: 7}}}}]\nmeasures: [weight_norm]\nseed: 0\n"
+    )
+    assert main(["run", "own.yaml", "--out", "results", "--workers", "1", "--no-report"]) == 0
+    table = pd.concat(pd.read_parquet(path) for path in sorted(Path("results").rglob("*.parquet")))
+    assert sorted(set(table["step"])) == list(STEPS)
 
 
 # cards

@@ -97,8 +97,14 @@ def _runs_of(spec: FamilySpec, *, where: str) -> list[PlannedRun]:
 
 
 def _check_card(spec: FamilySpec, *, where: str) -> None:
-    from interp.families.card import read_card
+    from interp.families.card import card_names, read_card
+    from interp.families.hub_ids import SIZE, split_id
 
+    if spec.hub not in card_names() and not str(spec.hub).endswith(".yaml") and split_id(str(spec.hub)):
+        _check_among(
+            spec.sizes, [SIZE], where=f"{where}.sizes", of=str(spec.hub)
+        )  # a repository: its revisions say the rest
+        return
     try:
         card = read_card(spec.hub or "")
     except InputError as error:
