@@ -185,7 +185,8 @@ def test_a_repository_or_revision_that_is_not_there_is_named(server: Hub) -> Non
 @pytest.mark.parametrize("key", ["hub", "name"])
 def test_an_experiment_measures_a_repository(key: str, server: Hub) -> None:
     Path("own.yaml").write_text(
-        f"name: own\nfamilies: [{{{key}: lab/tiny}}]\ntasks: [{{name: modular_addition, n_prompts: 4, params: {{p: 7}}}}]\nmeasures: [weight_norm]\nseed: 0\n"
+        f"name: own\nfamilies: [{{{key}: lab/tiny}}]\ntasks: [{{name: modular_addition, n_prompts: 4, params: {{p: 7}}}}]\n"
+        "measures: [weight_norm]\nseed: 0\n"
     )
     assert main(["run", "own.yaml", "--out", "results", "--workers", "1", "--no-report"]) == 0
     table = pd.concat(pd.read_parquet(path) for path in sorted(Path("results").rglob("*.parquet")))
