@@ -15,6 +15,7 @@ import pytest
 from report_family import BUDGET, INDICATORS, SIZES, board, circuits_of, family, onsets_of
 
 from interp.errors import InputError
+from interp.figures import style
 from interp.report import (
     aligned_data,
     aligned_figure,
@@ -34,7 +35,6 @@ from interp.report import (
     onset_data,
     outcomes,
     run_styles,
-    style,
     trajectory_data,
     trajectory_figure,
     write_report,

@@ -85,12 +85,24 @@ def _within(judged: Judged, start: int, stop: int) -> list[tuple[Change, Float[n
     )
     squares = coarse(change)
     lost = evidence(data, float(squares.min()), fit.squares)
-    if lost <= max(change.n_terms - 1, 1) * term_price(len(data)):  # one rise is as free as one term
+    free = max(change.n_terms - 1, 1) if _rests(fit.at[start : stop + 1]) else change.n_terms
+    if lost <= free * term_price(len(data)):
         return [(change, squares)]
     first, last = _fastest(data.x, fit.at, start, stop)
     if (first, last) == (start, stop):
         return [(change, squares)]
     return [*_within(judged, start, first), *_within(judged, first, last), *_within(judged, last, stop)]
+
+
+def _rests(climb: Float[ndarray, "point"]) -> bool:
+    """Whether more than a third of a climb's checkpoints, from 10 to 90 % of it, are a plateau: then one rise, which is as
+    free as one term, has to be better than it has to be elsewhere."""
+    share = (climb - climb[0]) / (climb[-1] - climb[0])
+    inner = share[(share > 0.1) & (share < 0.9)]
+    if len(inner) < 2:
+        return False
+    far = np.searchsorted(np.maximum.accumulate(inner), inner + INSTRUMENT.plateau_share, side="right") - 1
+    return bool((far - np.arange(len(inner))).max() > (len(inner) - 1) / 3)
 
 
 def _fastest(x: Float[ndarray, "point"], fitted: Float[ndarray, "point"], start: int, stop: int) -> tuple[int, int]:
