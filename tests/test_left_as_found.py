@@ -36,6 +36,9 @@ CALLS = {
     "direct_logit_attribution": lambda m, p, _: interp.direct_logit_attribution(m, p, by="head"),
     "find_circuit": lambda m, p, _: interp.find_circuit(m, p),
     "faithfulness": lambda m, p, _: interp.faithfulness(m, p, interp.find_circuit(m, p, "eap"), fractions=(0.1, 1.0)),
+    "validate_circuit": lambda m, p, _: interp.validate_circuit(m, p, interp.find_circuit(m, p, "eap").top(6)),
+    "track_circuit": lambda m, p, _: interp.track_circuit(m, [(0, m.module.state_dict())], p, method="eap"),
+    "hypothesis": lambda m, p, _: interp.hypothesis(m, p, "L0H1 -> L1H0.k", n_random=5),
     "intervene": lambda m, p, _: interp.intervene(m, p.clean, [Intervention(site="attn_scores", kind="zero", layer=1)]),
     "reduce_stream": lambda m, p, _: interp.reduce_stream(m, [p.clean]),
     "capture_to_disk": lambda m, p, folder: interp.capture_to_disk(m, [p.clean], folder),
@@ -49,7 +52,8 @@ CALLS = {
 NO_MODEL = {
     "InputError", "Prompts", "Task", "Batch", "Address", "CheckpointRef", "family", "load", "stream", "task", "tokenized", "Circuit",
     "find_jumps", "rank_leads", "read_table", "rolling", "open_stored", "Intervention", "harness_model", "evaluate_task",
-    "fit_task", "Texts", "TextForm", "Example", "Protocol", "Structure",
+    "fit_task", "Texts", "TextForm", "Example", "Protocol", "Structure", "read_experiment", "run_experiment", "prevalence",
+    "attention_view", "trainer_callback",
 }  # fmt: skip
 OTHERS = {
     "path_patch": lambda m, p, _: path_patch(m, p, "L0H1", "L1H0.k"),
