@@ -164,7 +164,8 @@ def test_wrong_weights_behind_a_name_are_reported(
     refs = [resolve(f"pythia:14m/base@step{step}") for step in STEPS]
     for ref in refs:
         read_weights(ref)
-    assert verify(refs) == ["pythia:14m/base/seed0: steps 1 and 4 have the same weights"]
+    # Four models that have nothing to do with each other make no trajectory: more may be said of their order.
+    assert "pythia:14m/base/seed0: steps 1 and 4 have the same weights" in verify(refs)
 
 
 def test_weights_that_changed_behind_a_name_are_refused(

@@ -37,7 +37,6 @@ CALLS = {
     "find_circuit": lambda m, p, _: interp.find_circuit(m, p),
     "faithfulness": lambda m, p, _: interp.faithfulness(m, p, interp.find_circuit(m, p, "eap"), fractions=(0.1, 1.0)),
     "validate_circuit": lambda m, p, _: interp.validate_circuit(m, p, interp.find_circuit(m, p, "eap").top(6)),
-    "track_circuit": lambda m, p, _: interp.track_circuit(m, [(0, m.module.state_dict())], p, method="eap"),
     "hypothesis": lambda m, p, _: interp.hypothesis(m, p, "L0H1 -> L1H0.k", n_random=5),
     "intervene": lambda m, p, _: interp.intervene(m, p.clean, [Intervention(site="attn_scores", kind="zero", layer=1)]),
     "reduce_stream": lambda m, p, _: interp.reduce_stream(m, [p.clean]),
@@ -66,8 +65,13 @@ OTHERS = {
 }
 
 
+WRITES = {"track_circuit"}
+"""Puts other weights in, and the model's own back: their values are as found (tests/test_circuits_formation.py), not that they were
+never written."""
+
+
 def test_no_public_name_is_forgotten():
-    assert {*CALLS, *NO_MODEL} == set(interp._HOME)
+    assert {*CALLS, *NO_MODEL, *WRITES} == set(interp._HOME)
 
 
 @pytest.mark.parametrize("name", ["native", "gpt2"])
