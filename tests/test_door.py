@@ -293,3 +293,21 @@ def test_a_recorder_gives_the_numbers_of_a_sweep(tmp_path: Path, name: str) -> N
         rec.prompts.clean,
         draw_prompts(interp.fit_task(interp.task(name, **params), interp.wrap(module, tokenizer)), 9, seed=3).clean,
     )
+
+
+def test_a_wrong_question_says_nothing_of_the_module() -> None:
+    """After a refusal the next, right question is answered: what was tried on wrong tokens is not kept."""
+    model = interp.wrap(gpt2(12))
+    good = some_prompts(vocab=12)
+    bad = replace(good, clean=good.clean + 12)
+    for ask in (
+        lambda p: interp.logit_lens(model, p.clean),
+        lambda p: interp.direct_logit_attribution(model, p),
+        lambda p: interp.capture(model, p.clean, ("attn_out", "pattern")),
+    ):
+        with pytest.raises(InputError, match="vocabulary of 12"):
+            ask(bad)
+        ask(good)
+    with pytest.raises(InputError, match="position"):
+        interp.logit_lens(model, good.clean, positions=99)
+    interp.logit_lens(model, good.clean, positions=-1)

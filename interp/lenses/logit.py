@@ -11,6 +11,7 @@ import torch
 from interp.figures.text import html, told
 from interp.hooks.activations import capture
 from interp.models import weights
+from interp.models.handle import check_tokens
 from interp.models.shadowing import evaluating
 from interp.models.site_tensors import check_indices, mapped
 from interp.models.state import agree, proved, refusal
@@ -77,6 +78,7 @@ def logit_lens(
             not what its final norm and unembedding make of the last stream (somebody's hook).
     """
     mapped(model)
+    check_tokens(model, tokens, mask)
     if not proved(model, "lens", partial(_ends_in_the_logits, model, tokens, positions, mask)):
         raise refusal(
             model, "final norm and unembedding of the last block's stream give other logits than the module's own"

@@ -14,6 +14,7 @@ import torch
 from interp.models.attention import Edit, attention_module, edited_attention
 from interp.models.by_bridge import run_bridge
 from interp.models.experts import edit_experts
+from interp.models.handle import check_tokens
 from interp.models.shadowing import Put, alone, evaluating, on_input, on_output, shadowing
 from interp.models.site_tensors import (
     Change,
@@ -65,6 +66,7 @@ def run(
     if model.sites is None:
         return run_bridge(model, tokens, mask, changes=changes or {}, looks=looks or {}, logits_at=logits_at)
     changes, looks = changes or {}, looks or {}
+    check_tokens(model, tokens, mask)  # before anything is proved on them: wrong tokens say nothing of the module
     with alone:
         state = state_of(model)
         if changes or looks:

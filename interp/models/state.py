@@ -207,6 +207,8 @@ def proved(
     if found is None:
         try:
             found = attempt()
+        except InputError:  # of what was asked, perhaps, not of the module: it says nothing of the next attempt
+            return False
         except (AttributeError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError):
             found = False
         state.proofs[claim] = found
