@@ -290,8 +290,9 @@ def test_what_cannot_be_spliced_is_refused(trained: list[interp.CheckpointRef], 
         spliced("copy", [trained[0], replace(trained[1], seed=1)], None)
     config = json.loads((trained[0].path / "config.json").read_text()) | {"normalization_type": "LN"}  # type: ignore[operator]
     (tmp_path / "config.json").write_text(json.dumps(config))
+    unsealed = {key: value for key, value in trained[0].manifest.items() if key != "files"}
     with pytest.raises(InputError, match="normalization_type='LN'"):
-        spliced("copy", [replace(trained[0], path=tmp_path)], None)
+        spliced("copy", [replace(trained[0], path=tmp_path, manifest=unsealed)], None)
     with pytest.raises(InputError, match="did you mean 'majority'"):
         interp.task("interp.testbed.family:program_task", program="majorty")
 
