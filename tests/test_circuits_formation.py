@@ -18,6 +18,8 @@ from interp.circuits.formation.track import chosen_edges, formation_of, snapshot
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.table.forming import THRESHOLD, first_lasting, similarity, when_formed
 from interp.testbed import build, planted
+from interp.testbed.built import build_program
+from interp.testbed.programs.gates import GATES
 
 STEPS = sorted({int(10 ** (x / 3)) for x in range(3, 13)})
 
@@ -185,3 +187,27 @@ def test_formation_is_found_by_scores_of_nodes_too() -> None:
     assert set(found.snapshots[-1].circuit.edges()) & run.built.edges
     null = planted("induction", STEPS, None, seed=3)
     assert track_circuit(null.built.model, null.states(), prompts, method="patching").interval is None
+
+
+def test_a_head_that_joins_is_no_replacement_and_one_that_takes_over_is() -> None:
+    """An OR of two heads: the second comes beside the first, or in its place; behaviour stays the same."""
+    gate = GATES["or_two"]()
+    built = build_program(gate.program, seed=0)
+    model, layer = built.model, built.placement.layer_of[0]
+    first, second = built.placement.slot_of[0]
+    finished = {name: value.clone() for name, value in model.module.state_dict().items()}
+
+    def without(*heads: int) -> dict[str, torch.Tensor]:
+        weights = {name: value.clone() for name, value in finished.items()}
+        out = weights[f"layers.{layer}.attn.o.weight"]
+        for head in heads:
+            part = slice(head * model.d_head, (head + 1) * model.d_head)
+            out[:, part] = 0.01 * torch.randn(out[:, part].shape, generator=torch.Generator().manual_seed(head))
+        return weights
+
+    prompts = built.prompts(64, rng=torch.Generator().manual_seed(1))
+    for after, replaced in ((finished, ()), (without(first), ((200, 300),))):
+        course = [without(first, second), *[without(second)] * 2, *[after] * 2]
+        states = [(100 * place, weights) for place, weights in enumerate(course)]
+        (presence,) = track_circuit(model, states, prompts, n_resamples=5).intervals
+        assert (presence.formed, presence.lost, presence.replaced) == ((0, 100), None, replaced)

@@ -299,6 +299,3 @@ def _same(found: Tensor, shape: Sequence[int], what: str) -> None:
 def _close(found: Tensor, expected: Tensor, what: str) -> None:
     if found.shape != expected.shape or not bool((found - expected).abs().max() <= TOLERANCE * expected.abs().max()):
         raise InputError(what)
-
-
-__all__ = ["own_model"]

@@ -229,6 +229,8 @@ def snapshot(
     best = smallest_faithful(model, found_on, whole)
     included = torch.zeros_like(whole.included) if best is None else best.included
     before = included if previous is None else previous.included
+    # What is still there whole was joined, not replaced, though alone it may tie: a second head's corrupt value speaks against it.
+    joined = bool(before.any()) and not bool((before & ~included).any())
     masks = torch.stack([included, before, torch.zeros_like(included), circuit.graph.edges]).float()
     kept, old, empty, clean = masked_values(masks, pair_of(model, tried_on))
     right, none_right, whole_right = masked_values(masks[[0, 2, 3]], pair_of(model, tried_on, _is_right(tried_on))) > 0
@@ -240,7 +242,7 @@ def snapshot(
         whole=((clean > 0) & (empty < 0)).cpu().numpy(),
         strict=(right & ~none_right).cpu().numpy(),
         whole_strict=(whole_right & ~none_right).cpu().numpy(),
-        inherited=None if previous is None else ((old > 0) & (empty < 0)).cpu().numpy(),
+        inherited=None if previous is None else ((kept if joined else old) > 0).logical_and(empty < 0).cpu().numpy(),
         metric=float(clean.nanmean()),
         noise_floor=similarity(magnitudes(circuit), magnitudes(rivals)),
         similarity=math.nan if previous is None else similarity(magnitudes(circuit), magnitudes(previous)),
