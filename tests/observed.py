@@ -22,6 +22,7 @@ CHEAP = {
     "hessian_top_eigenvalue": {"iterations": 4, "tokens": 96},
     "gradient_norm": {"tokens": 96},
     "gradient_noise_scale": {"batches": 2},
+    "commutator_defect": {"batch_size": 8},
 }
 """Parameters that make the expensive indicators quick enough for tests of laws that hold at any parameters."""
 

@@ -7,6 +7,7 @@ import torch
 from observed import CHEAP, INDICATORS, adding, inducing, look, native, reordered, summing
 
 from interp import plugins
+from interp.cli.listing import listing
 from interp.measure.needs import cost_class
 from interp.measure.observe import measure
 from interp.types import Estimate
@@ -151,6 +152,11 @@ def test_the_cost_class_fits_the_cost(seen):
         cost, undefined = rows[0]["cost"], all(math.isnan(row["value"]) for row in rows)
         assert cost <= most[cost_class(name)], name
         assert cost > 0 or undefined or cost_class(name) == "weights", name
+
+
+def test_the_list_says_the_class_of_the_cost():
+    """Read from the files' text; `cost_class` imports them."""
+    assert {each["name"]: each["cost"] for each in listing("indicators")} == {n: cost_class(n) for n in INDICATORS}
 
 
 def test_estimates_carry_their_error(seen):

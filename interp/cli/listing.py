@@ -14,13 +14,17 @@ from interp.figures.text import in_columns
 KINDS = {"tasks": "tasks", "measures": "indicators", "methods": "circuits"}
 
 
+PASSLESS = {"weights", "previous", "initial", "final", "circuit", "reference"}
+"""Needs that no pass is run for: `interp.measure.needs` has them, and imports torch."""
+
 WIDEST = 48
 """Characters of a cell on a terminal (JSON has all): a choice, so that what a thing is about is on the same screen."""
 
 
 def listing(kind: str) -> list[dict[str, Any]]:
-    """A mapping a plug-in: name and about; of a task its `params`, of a measure what it `needs`, its `unit`, `dims` and
-    whether it is `online`, of a circuit method its `params` and its `cost` in forward passes as its file computes it."""
+    """A mapping a plug-in: name and about; of a task its `params`, of a measure what it `needs`, its `unit`, `dims`,
+    whether it is `online` and the class of its `cost` (`interp.measure.needs`), of a circuit method its `params` and its
+    `cost` in forward passes as its file computes it."""
     found = []
     for name in plugins.names(kind):
         source = Path(__file__).parents[1].joinpath(kind, f"{name}.py").read_text(encoding="utf-8")
@@ -33,8 +37,10 @@ def rows(what: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
     """The list as lines of a table."""
     if what == "families":
         return in_columns([["family", "about"], *([each["name"], each["about"]] for each in found)])
-    columns = {"tasks": ("params",), "measures": ("needs", "unit", "online"), "methods": ("cost",)}[what]
+    columns = {"tasks": ("params",), "measures": ("needs", "unit", "online", "cost"), "methods": ("cost",)}[what]
     titles = {"params": "parameters", "cost": "forward passes", "online": "known at once"}
+    if what == "measures":
+        titles["cost"] = "passes"
     lines = [["name", *(titles.get(column, column) for column in columns), "about"]]
     for each in found:
         cells = (_short(_cell(each[column])) for column in columns)
@@ -100,8 +106,16 @@ def _measure(tree: ast.Module, name: str) -> dict[str, Any]:
         "unit": plain["unit"],
         "dims": list(plain["dims"] or ()),
         "online": plain["online"],
+        "cost": _literal(values.get("COST")) or _cost(told),
         "params": params,
     }
+
+
+def _cost(needs: Sequence[str]) -> str:
+    """The class of the cost of what the shared passes must keep, where no pass is run beside them."""
+    if any(".grad" in need for need in needs):
+        return "backward"
+    return "weights" if PASSLESS.issuperset(needs) else "forward"
 
 
 def _literal(node: ast.expr | None) -> Any:

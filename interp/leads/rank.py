@@ -20,6 +20,7 @@ from interp.leads.spec import Spec, read_spec
 from interp.leads.splits import pooled
 from interp.table import read_table
 from interp.table.events import Change, choose_target
+from interp.table.rolling import rolling
 
 
 def rank_leads(
@@ -76,6 +77,7 @@ def make_panels(
     """The panel of every task that has the target, and notes on the tasks that have not."""
     if "kind" not in table.attrs["given"]:
         raise InputError("the table has no column 'kind'; leads needs it to tell 'behaviour' from 'indicator'")
+    table = _with_rolling(table, spec)
     for name in spec.shuffled:
         if name not in set(table["setting"]):
             raise unknown("setting with shuffled labels", name, set(table["setting"]))
@@ -92,6 +94,16 @@ def make_panels(
     if not panels:
         raise refusal
     return panels, notes
+
+
+def _with_rolling(table: pd.DataFrame, spec: Spec) -> pd.DataFrame:
+    """The table with the rolling statistics that the spec names and it does not hold."""
+    names = [name for name in spec.rolling if name not in set(table["measure"])]
+    if not names:
+        return table
+    joined = pd.concat([table, rolling(table, measures=names)], ignore_index=True)
+    joined.attrs = table.attrs
+    return joined
 
 
 def _family(panels: list[Panel], scored: Mapping[str, Gains]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

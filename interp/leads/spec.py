@@ -92,6 +92,8 @@ class Spec:
     """Measures that are trivial; the other behaviours of the task are too."""
     indicators: Names | None = None
     """The only ones to be scored; by default all."""
+    rolling: Names = ()
+    """Rolling statistics that are ranked beside them, as `log_prob.variance` (`interp.table.rolling`)."""
     shuffled: Names = ()
     """Settings whose runs were trained on shuffled labels: an alarm in them warns of nothing."""
     explore: Share = 0.5
