@@ -1,5 +1,6 @@
 """What the pages show is pasted into a folder and run: recipe, experiment, card and spec."""
 
+import json
 import re
 from pathlib import Path
 
@@ -53,3 +54,14 @@ def test_the_spec_is_read(pasted):
     from interp.leads.spec import read_spec
 
     assert read_spec("spec.yaml").rates == (0.05, 0.1)
+
+
+def test_the_paired_design_trains(pasted):
+    shrunk = Path("clamped.yaml").read_text()
+    for there, here in (("[0, 1, 2, 3, 4, 5, 6, 7]", "[0]"), ("steps: 1200", "steps: 4"), ("batch: 64", "batch: 4")):
+        assert there in shrunk
+        shrunk = shrunk.replace(there, here)
+    Path("clamped.yaml").write_text(shrunk)
+    assert main(["train", "clamped.yaml", "--workers", "1"]) == 0
+    drawn = json.loads(Path("checkpoints/clamped/d48/clamp.placebo=1/seed0/step4/manifest.json").read_text())
+    assert drawn["interventions"][0]["placebo"] == {"offset": 1}

@@ -15,15 +15,16 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from interp.documents.records import Fits, bare
+from interp.documents.records import Fits, bare, keys_of
 from interp.engine.config import CircuitSpec, Experiment, FamilySpec, MeasureSpec, TaskSpec
 from interp.families.card import Card
+from interp.families.intervening import TrainingIntervention
 from interp.families.recipe import Part, Recipe, Schedule, Setting, TaskOf
 from interp.leads.spec import Spec
 
 FILES: Mapping[str, tuple[type, ...]] = {
     "Experiment": (Experiment, FamilySpec, TaskSpec, MeasureSpec, CircuitSpec),
-    "Recipe": (Recipe, TaskOf, Setting, Part, Schedule),
+    "Recipe": (Recipe, TaskOf, Setting, Part, Schedule, TrainingIntervention),
     "Card": (Card,),
     "Analysis spec": (Spec,),
 }
@@ -51,8 +52,8 @@ def _file(title: str, records: tuple[type, ...]) -> Iterator[str]:
         yield "| key | what | default | meaning |\n|---|---|---|---|"
         meanings = _meanings(record)
         hints = typing.get_type_hints(record, include_extras=True)
-        for field in dataclasses.fields(record):  # type: ignore[arg-type]
-            cells = (f"`{field.name}`", _phrase(hints[field.name]), _default(field), meanings[field.name])
+        for field, key in zip(dataclasses.fields(record), keys_of(record), strict=True):  # type: ignore[arg-type]
+            cells = (f"`{key}`", _phrase(hints[field.name]), _default(field), meanings[field.name])
             yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
         yield ""
 

@@ -198,7 +198,7 @@ def read_record(kind: type[T], data: Any, *, where: str, at: Sequence[str | int]
         return data
     if not isinstance(data, Mapping):
         raise InputError(f"{_place(where, at)} is {short(data)}; expected keys and values")
-    known = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    known = keys_of(kind)
     for key in data:
         if key not in known:
             raise InputError(f"{_place(where, at)} has no key {short(key)}{nearest(key, known)}")
@@ -255,7 +255,12 @@ def _keys_at(kind: Any, loc: Iterable[str | int]) -> list[str]:
         else:
             kind = next(iter(typing.get_args(kind)[-1 if isinstance(part, str) else 0 :]), Any)
     kind = bare(kind)
-    return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    return keys_of(kind) if dataclasses.is_dataclass(kind) else []
+
+
+def keys_of(kind: Any) -> list[str]:
+    """What a record's fields are called in a file: `from_` is the key `from`, which Python keeps for itself."""
+    return [field.name.removesuffix("_") for field in dataclasses.fields(kind)]
 
 
 def bare(kind: Any) -> Any:

@@ -18,6 +18,7 @@ from interp.documents.records import (
     whole,
 )
 from interp.errors import InputError, nearest, unknown
+from interp.families.intervening import plan_interventions
 from interp.families.recipe import MAX_CHECKPOINTS, MAX_RUNS, RUN_KEYS, Recipe, Schedule, Setting
 from interp.families.schedule import schedule
 
@@ -38,7 +39,7 @@ class PlannedRun:
 
     task: {"name", "params"}; model: config.json of the model; optimizer: with every default filled in.
     steps: the planned number of optimiser steps. batch: sequences a step, None for the whole training split.
-    checkpoints: {"log", "every"} as `schedule` takes them.
+    checkpoints: {"log", "every"} as `schedule` takes them. interventions: as `plan_interventions` spells them out.
     """
 
     family: str
@@ -52,6 +53,7 @@ class PlannedRun:
     batch: int | None
     checkpoints: Mapping[str, int]
     loss_dtype: str
+    interventions: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -65,8 +67,9 @@ class PlannedRun:
 
     @property
     def digest(self) -> str:
-        """sha256 of everything above."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """sha256 of everything above; a run without interventions has the one that it had before there were any."""
+        content = {key: value for key, value in asdict(self).items() if key != "interventions" or value}
+        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def folder(self, root: str | Path) -> Path:
         """Where its checkpoints are, in the store `root`."""
@@ -207,6 +210,15 @@ def _plan(recipe: Recipe, made: Task, *, size: str, setting: str, seed: int, whe
             f"vocabulary of {len(made.vocab)} and {made.n_ctx} positions"
         )
     steps, batch = over.steps or recipe.steps, over.batch or recipe.batch
+    own = over.interventions is not None
+    interventions = plan_interventions(
+        over.interventions if over.interventions is not None else recipe.interventions,
+        model=model,
+        steps=steps,
+        modulus=made.structure.modulus,
+        seed=seed,
+        where=f"{where}: settings.{setting}" if own else where,
+    )
     return PlannedRun(
         family=recipe.name,
         size=size,
@@ -219,6 +231,7 @@ def _plan(recipe: Recipe, made: Task, *, size: str, setting: str, seed: int, whe
         batch=None if batch == "full" else batch,
         checkpoints=_checkpoints(recipe.checkpoints, over.checkpoints, steps, where=where),
         loss_dtype=over.loss_dtype or recipe.loss_dtype,
+        interventions=interventions,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -22,9 +22,7 @@ from interp.documents.records import (
     whole,
 )
 from interp.errors import InputError
-
-if TYPE_CHECKING:
-    pass
+from interp.families.intervening import TrainingIntervention
 
 LOSS_DTYPES = ("float32", "float64")
 RUN_KEYS = ("sizes", "settings", "seeds")
@@ -104,6 +102,8 @@ class Setting:
     """As the recipe's."""
     loss_dtype: Annotated[str, one_of(*LOSS_DTYPES)] | None = None
     """As the recipe's."""
+    interventions: tuple[TrainingIntervention, ...] | None = None
+    """Instead of the recipe's."""
 
 
 @record
@@ -148,5 +148,7 @@ class Recipe:
     """Which steps are stored."""
     loss_dtype: Annotated[str, one_of(*LOSS_DTYPES)] = "float64"
     """In what precision the loss is computed."""
+    interventions: tuple[TrainingIntervention, ...] = ()
+    """What is done to the runs while they train."""
     about: Annotated[str, Fits("text", lambda value: isinstance(value, str))] = ""
     """For people."""

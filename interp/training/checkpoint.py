@@ -40,12 +40,14 @@ def write_checkpoint(
     optimizer: Optimizer,
     data_rng: Generator,
     seeds: Mapping[str, int],
+    memory: Mapping[str, Tensor],
 ) -> None:
-    """Stores step `step` of `run`, and drops the resume files of earlier steps once this one is complete."""
+    """Stores step `step` of `run`, and drops the resume files of earlier steps once this one is complete. memory: what its
+    interventions have to know to go on."""
     folder = run.folder(root) / f"step{step}"
     folder.mkdir(parents=True, exist_ok=True)
     weights = save({name: value.contiguous() for name, value in module.state_dict().items()}, {"format": "pt"})
-    config, resume = _json(run.model), _resume_bytes(optimizer, data_rng, digest=run.digest)
+    config, resume = _json(run.model), _resume_bytes(optimizer, data_rng, memory, digest=run.digest)
     manifest = {
         "family": run.family,
         "size": run.size,
@@ -66,6 +68,8 @@ def write_checkpoint(
         "versions": {name: version(name) for name in ("interp", "torch", "transformer-lens")},
         "recipe": run.digest,
     }
+    if run.interventions:
+        manifest["interventions"] = [dict(one) for one in run.interventions]
     _replace(folder / WEIGHTS, weights)
     _replace(folder / CONFIG, config)
     _replace(folder / RESUME, resume)
@@ -144,7 +148,7 @@ def restore(state: Mapping[str, Tensor], optimizer: Optimizer, data_rng: Generat
     data_rng.set_state(state["data_rng"])
 
 
-def _resume_bytes(optimizer: Optimizer, data_rng: Generator, *, digest: str) -> bytes:
+def _resume_bytes(optimizer: Optimizer, data_rng: Generator, memory: Mapping[str, Tensor], *, digest: str) -> bytes:
     moments = optimizer.state_dict()["state"]
     tensors = {
         f"optimizer/{index}/{key}": value.contiguous()
@@ -152,7 +156,7 @@ def _resume_bytes(optimizer: Optimizer, data_rng: Generator, *, digest: str) -> 
         for key, value in entry.items()
         if isinstance(value, torch.Tensor)
     }
-    return save({**tensors, "data_rng": data_rng.get_state()}, {"recipe": digest})
+    return save({**tensors, **memory, "data_rng": data_rng.get_state()}, {"recipe": digest})
 
 
 def _complete(folder: Path, run: PlannedRun) -> bool:
@@ -165,8 +169,9 @@ def _difference(folder: Path, manifest: Mapping[str, Any], run: PlannedRun) -> s
     config = folder / CONFIG
     stored = {**manifest, "steps": manifest.get("budget"), "model": read_json(config) if config.is_file() else {}}
     stored["task"] = {key: value for key, value in (stored.get("task") or {}).items() if key != "split_seed"}
+    stored.setdefault("interventions", [])
     found = []
-    for key in ("task", "model", "optimizer", "steps", "batch", "checkpoints", "loss_dtype"):
+    for key in ("task", "model", "optimizer", "steps", "batch", "checkpoints", "loss_dtype", "interventions"):
         found += _diff(key, stored.get(key), json.loads(json.dumps(getattr(run, key))))
     return "; ".join(found[:4]) or "made by another version of this library"
 

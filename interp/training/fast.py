@@ -13,6 +13,7 @@ Letters of shapes: b sequence, p position, r scored position of a sequence, h he
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +21,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding, scaled_dot_product_attention
+
+from interp.training.edits import Edits, LayerEdit, bias_at, edited, mixed
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge.sources.native.model import NativeModel
@@ -30,6 +33,8 @@ ELEMENTWISE = 2**5
 """Products of (scored position, key) a head and sequence up to which elementwise sums are the faster attention (measured on
 one thread of two shared cores: faster at 9, slower at 44 and at 121)."""
 TABLE_GAIN = 2  # rows that a table has to save for each that it has
+_NONE: Edits = {}
+_PLAIN = LayerEdit()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,20 +84,24 @@ def can_run(module: nn.Module) -> bool:
     )
 
 
-def loss(module: nn.Module, batch: Scored, *, dtype: torch.dtype = torch.float64) -> Float[Tensor, ""]:
-    """Mean cross-entropy over the scored positions, in nats; its log-softmax in `dtype`.
+def loss(
+    module: nn.Module, batch: Scored, *, dtype: torch.dtype = torch.float64, edits: Edits = _NONE, scale: float = 1.0
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy over the scored positions, in nats; its log-softmax in `dtype`. scale: of the logits.
 
     In float64 by default: a float32 log-softmax rounds losses below 1e-7 to zero, and training shows it as spikes. A module
     that this file does not know runs as a whole.
     """
     if can_run(module):
-        logits = scored_logits(cast("NativeModel", module), batch)
+        logits = scored_logits(cast("NativeModel", module), batch, edits)
     else:
-        logits = module(batch.tokens).flatten(0, 1).index_select(0, batch.where)
-    return cross_entropy(logits.to(dtype), batch.targets)
+        with edited(module, edits) if edits else nullcontext():
+            logits = module(batch.tokens).flatten(0, 1).index_select(0, batch.where)
+    logits = logits.to(dtype)
+    return cross_entropy(logits if scale == 1 else scale * logits, batch.targets)
 
 
-def scored_logits(module: NativeModel, batch: Scored) -> Float[Tensor, "scored vocab"]:
+def scored_logits(module: NativeModel, batch: Scored, edits: Edits = _NONE) -> Float[Tensor, "scored vocab"]:
     """The logits at the scored positions, sequence by sequence."""
     layers = list(module.layers)
     stream: Tensor | None = None
@@ -104,11 +113,14 @@ def scored_logits(module: NativeModel, batch: Scored) -> Float[Tensor, "scored v
         else:
             assert stream is not None
             stream, q, k, v = _sides(layer, stream, at)
-        stream = stream + layer.attn.o(_attention(layer.attn, q, k, v, at).flatten(2))
+        edit = edits.get(index, _PLAIN)
+        written = layer.attn.o(_attention(layer.attn, q, k, v, at, edit).flatten(2))
+        stream = stream + (written if edit.attn == 1 else edit.attn * written)
         if last and at is None:
             stream = stream.flatten(0, 1).index_select(0, batch.where)
         if not layer.cfg.attn_only:
-            stream = stream + layer.mlp(layer.ln2(stream))
+            written = layer.mlp(layer.ln2(stream))
+            stream = stream + (written if edit.mlp == 1 else edit.mlp * written)
     assert stream is not None  # a model without layers is left to the module
     logits = module.head(module.ln_out(stream.flatten(0, -2)))
     cap = module.output_logits_soft_cap
@@ -152,7 +164,7 @@ def _sides(layer: Any, stream: Float[Tensor, "b p d"], at: Tensor | None) -> tup
 
 
 def _attention(
-    attn: Any, q: Float[Tensor, "b r h e"], k: Tensor, v: Tensor, at: Tensor | None
+    attn: Any, q: Float[Tensor, "b r h e"], k: Tensor, v: Tensor, at: Tensor | None, edit: LayerEdit
 ) -> Float[Tensor, "b r h e"]:
     n_read, n_keys = q.shape[1], k.shape[1]
     if attn.rotary is not None:
@@ -164,17 +176,24 @@ def _attention(
         places = torch.arange(n_keys)
         hidden = places > (torch.arange(n_read)[:, None] if at is None else at[:, :, None])
         hidden = hidden if bool(hidden.any()) else None
+    bias_bhrp = bias_at(edit, n_keys, at, q)
     if n_read * n_keys <= ELEMENTWISE:
         scores_brph = (q[:, :, None] * k[:, None]).sum(-1) / attn.scale
+        if bias_bhrp is not None:
+            scores_brph = scores_brph + bias_bhrp.permute(0, 2, 3, 1)
         if hidden is not None:
             scores_brph = scores_brph.masked_fill(hidden[..., None], -torch.inf)
-        return (scores_brph.softmax(2)[..., None] * v[:, None]).sum(2)
-    q, k, v = (side.transpose(1, 2) for side in (q, k, v))
-    if hidden is None or at is None:
-        mixed = scaled_dot_product_attention(q, k, v, is_causal=hidden is not None, scale=1 / attn.scale)
+        return mixed(edit, (scores_brph.softmax(2)[..., None] * v[:, None]).sum(2), v, at)
+    q, k, across = (side.transpose(1, 2) for side in (q, k, v))
+    if bias_bhrp is not None:
+        covered = hidden if hidden is None or at is None else hidden[:, None]
+        mask = bias_bhrp if covered is None else bias_bhrp.masked_fill(covered, -torch.inf)
+        z = scaled_dot_product_attention(q, k, across, attn_mask=mask, scale=1 / attn.scale)
+    elif hidden is None or at is None:
+        z = scaled_dot_product_attention(q, k, across, is_causal=hidden is not None, scale=1 / attn.scale)
     else:
-        mixed = scaled_dot_product_attention(q, k, v, attn_mask=~hidden[:, None], scale=1 / attn.scale)
-    return mixed.transpose(1, 2)
+        z = scaled_dot_product_attention(q, k, across, attn_mask=~hidden[:, None], scale=1 / attn.scale)
+    return mixed(edit, z.transpose(1, 2), v, at)
 
 
 def _rotated(rotary: Any, x: Float[Tensor, "b p h e"], at: Tensor | None) -> Float[Tensor, "b p h e"]:

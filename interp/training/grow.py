@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from filelock import FileLock
-from torch import Generator
+from torch import Generator, Tensor
 from torch.nn import Module
 
 from interp.errors import InputError
@@ -25,6 +25,7 @@ from interp.training.checkpoint import (
     write_checkpoint,
 )
 from interp.training.fast import Scored, loss, scored
+from interp.training.interventions import Interventions
 
 STREAMS = ("init", "split", "data")
 
@@ -53,17 +54,19 @@ def _train(run: PlannedRun, root: Path) -> None:
     optimizer = make_optimizer(run, module)
     data_rng = Generator().manual_seed(seeds["data"])
 
-    step, tokens = 0, 0
+    step, tokens, state = 0, 0, dict[str, Tensor]()
     found = resume_point(root, run)
     if found:
         step, tokens, weights, state = found
         module.load_state_dict(weights)
         restore(state, optimizer, data_rng)
+    under = Interventions(run, module, state)
 
     def store() -> None:
         write_checkpoint(
-            root, run, step=step, tokens=tokens, module=module, optimizer=optimizer, data_rng=data_rng, seeds=seeds
-        )
+            root, run, step=step, tokens=tokens, module=module, optimizer=optimizer, data_rng=data_rng, seeds=seeds,
+            memory=under.memory,
+        )  # fmt: skip
 
     causal = str(run.model.get("attention_dir", "causal")) == "causal"
 
@@ -78,10 +81,14 @@ def _train(run: PlannedRun, root: Path) -> None:
         batch = everything or draw(run.batch)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(run, step)
-        value = loss(module, batch, dtype=getattr(torch, run.loss_dtype))
+        under.move(step)
+        value = loss(module, batch, dtype=getattr(torch, run.loss_dtype), edits=under.edits, scale=under.scale)
         optimizer.zero_grad()
         value.backward()
+        then = under.before_update(step)
         optimizer.step()
+        for act in then:
+            act()
         step, tokens = step + 1, tokens + batch.n_tokens
         if step in stored:
             if not torch.isfinite(value):
