@@ -62,8 +62,6 @@ def read_legacy(path: Path, config: Mapping[str, Any], *, step: int | None = Non
     Raises:
         InputError: the file is missing, damaged or holds more than tensors; it does not fit the configuration.
     """
-    import torch
-    from transformer_lens.model_bridge.sources.native.model import NativeModel
     from transformer_lens.utilities.tl_checkpoint_conversion import convert_tl_checkpoint
 
     from interp.models import native
@@ -73,8 +71,7 @@ def read_legacy(path: Path, config: Mapping[str, Any], *, step: int | None = Non
     if config.get("architecture") != "native":
         return stored
     described = native.bridge_config(config)
-    with torch.device("meta"):
-        wanted = NativeModel(described).state_dict()
+    wanted = native.empty(config).state_dict()
     if not is_lens(stored):
         if not set(stored) & set(wanted):
             raise InputError(

@@ -24,7 +24,7 @@ LOADING = threading.RLock()
 def build(config: Mapping[str, Any], seed: int | None = None) -> nn.Module:
     """A freshly initialised plain module in eval mode, from what config.json holds; the global generator is left as it was.
 
-    `config["architecture"]` is "native" (the other fields are TransformerLens') or a Hugging Face class name such as
+    `config["architecture"]` is "native" (the other fields are those of TransformerLens' native models) or a Hugging Face class name such as
     "GPTNeoXForCausalLM" (the other fields are that architecture's).
     """
     architecture = config.get("architecture")
@@ -54,8 +54,8 @@ def wrap(
     config: Mapping[str, Any] | None = None,
     sites: Mapping[str, Any] | Sites | None = None,
 ) -> Model:
-    """The handle over a module in memory: Hugging Face's, TransformerLens' NativeModel (not a bridge, which is hooked), or, with
-    `sites`, one of your own whose forward maps tokens [prompt, pos] to logits [prompt, pos, vocab].
+    """The handle over a module in memory: Hugging Face's, a NativeModel, TransformerLens' own too (not a bridge, which is hooked),
+    or, with `sites`, one of your own whose forward maps tokens [prompt, pos] to logits [prompt, pos, vocab].
 
     config: what config.json holds (None: what the module says of itself). What it leaves out is as the module has it. Of a
         module of one's own: `n_heads`, and where the module does not show them `n_key_value_heads`, `d_head`, `n_ctx`.
@@ -101,16 +101,15 @@ def opaque(module: nn.Module, d_vocab: int) -> Model:
 
 
 def is_known(module: nn.Module) -> bool:
-    """Whether the module is of a library whose modules can be wrapped, or refused for a reason: Hugging Face's and
-    TransformerLens'."""
+    """Whether the module can be wrapped, or is refused for a reason: native models, Hugging Face's and TransformerLens'."""
     is_lens = type(module).__module__.partition(".")[0] == "transformer_lens"
-    return is_lens or hasattr(getattr(module, "config", None), "to_dict")
+    return is_lens or native.is_native(module) or hasattr(getattr(module, "config", None), "to_dict")
 
 
 def _describe(module: nn.Module) -> dict[str, Any]:
     """What config.json would hold for this module."""
-    if type(module).__name__ == "NativeModel":
-        return native.describe(cast(Any, module))
+    if native.is_native(module):
+        return native.described(module.cfg)
     config: Any = getattr(module, "config", None)
     if hasattr(config, "to_dict"):
         return {**config.to_dict(), "architecture": type(module).__name__}

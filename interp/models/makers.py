@@ -16,6 +16,7 @@ _MAKERS = (  # whose classes compute what an architecture's map says; quantised,
     "transformers.integrations.hub_kernels",
     "transformers.utils.",
     "transformer_lens.",
+    "interp.models.native.",
 )
 _HOMES = frozenset(
     {"torch", "transformers", "kernels", "transformer_lens", "safetensors", "interp", *sys.stdlib_module_names}

@@ -22,11 +22,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, embedding, scaled_dot_product_attention
 
+from interp.models.native import HOMES, NativeModel, is_native
 from interp.training.edits import Edits, LayerEdit, bias_at, edited, mixed
 
 if TYPE_CHECKING:
-    from transformer_lens.model_bridge.sources.native.model import NativeModel
-
     from interp.types import Batch
 
 ELEMENTWISE = 2**5
@@ -71,13 +70,14 @@ def scored(batch: Batch, *, causal: bool = True) -> Scored:
 
 def can_run(module: nn.Module) -> bool:
     """Whether this is a native model as it was built: nothing hooked, wrapped, exchanged or compiled."""
-    from transformer_lens.model_bridge.sources.native import model as native
-
-    kinds = (nn.Embedding, nn.Linear, nn.LayerNorm, nn.Identity, nn.ModuleList)
-    if type(module) is not native.NativeModel or module.cfg.attn_scores_soft_cap > 0 or not len(module.layers):
+    kinds = (nn.Embedding, nn.Linear, nn.LayerNorm, nn.Identity)
+    if not is_native(module):
+        return False
+    model = cast("NativeModel", module)
+    if model.cfg.attn_scores_soft_cap > 0 or not len(model.layers):
         return False  # fused attention has no cap on scores
     return all(
-        (type(part) in kinds or type(part).__module__ == native.__name__ or isinstance(part, nn.ModuleList))
+        (type(part) in kinds or type(part).__module__ in HOMES or isinstance(part, nn.ModuleList))
         and "forward" not in vars(part)
         and not (part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks)
         for part in module.modules()
@@ -103,7 +103,7 @@ def loss(
 
 def scored_logits(module: NativeModel, batch: Scored, edits: Edits = _NONE) -> Float[Tensor, "scored vocab"]:
     """The logits at the scored positions, sequence by sequence."""
-    layers = list(module.layers)
+    layers: list[Any] = list(module.layers)
     stream: Tensor | None = None
     for index, layer in enumerate(layers):
         last = index == len(layers) - 1

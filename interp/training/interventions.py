@@ -20,9 +20,8 @@ from interp.seeds import generator
 from interp.training.edits import Edits, layer_edits
 
 if TYPE_CHECKING:
-    from transformer_lens.model_bridge.sources.native.model import NativeModel
-
     from interp.families.planned import PlannedRun
+    from interp.models.native import NativeModel
 
 Memory = dict[str, Tensor]
 """What a resume state keeps of interventions, by names that start with `PREFIX`."""
