@@ -5,7 +5,7 @@ import yaml
 
 from interp.engine.checks import read_experiment
 from interp.engine.config import parse_experiment, resolved
-from interp.engine.units import choose_steps
+from interp.engine.steps import choose_steps
 from interp.errors import InputError
 
 GOOD = {

@@ -1,6 +1,7 @@
 """The contract of indicators: every file of the folder is taken in and checked on arrival."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,7 +21,8 @@ PLAIN = [name for name in INDICATORS if name not in FROM_CIRCUIT]
 
 @pytest.fixture(scope="module", params=MODELS, ids=str)
 def seen(request):
-    """An observation of a random model, with an earlier, first and last checkpoint beside it (other random weights)."""
+    """An observation of a random model, with an earlier, first and last checkpoint beside it (other random weights), and
+    nine more before."""
     model, task = MODELS[request.param]()
     return beside_another(model, other_weights(model, task), task)
 
@@ -51,7 +53,17 @@ def other_weights(model, task):
 
 def beside_another(model, other, task, measures=INDICATORS, **prompts):
     beside = look(other, task, measures, **prompts)
-    return look(model, task, measures, previous=beside, initial=beside, final=beside, **prompts)
+    window = [*(walked(beside, steps) for steps in range(9, 0, -1)), beside]
+    return look(model, task, measures, previous=beside, window=window, initial=beside, final=beside, **prompts)
+
+
+def walked(obs, steps):
+    """The observation of the same model some random steps further; only its weights are others."""
+    if "weights" not in obs.kept:
+        return obs
+    rng = torch.Generator().manual_seed(steps)
+    weights = {name: w + 0.01 * torch.randn(w.shape, generator=rng) for name, w in obs["weights"].items()}
+    return replace(obs, kept={**obs.kept, "weights": weights})
 
 
 def values(obs, name):
@@ -131,7 +143,7 @@ def test_a_single_prompt_works(seen, single, name):
 @pytest.mark.parametrize("name", PLAIN)
 def test_without_other_checkpoints_it_is_nan_or_the_same(seen, alone, name):
     found = values(alone, name)
-    if {"previous", "initial", "final"} & set(plugins.module("indicators", name).NEEDS):
+    if {"previous", "window", "initial", "final"} & set(plugins.module("indicators", name).NEEDS):
         assert all(math.isnan(value) for value in found.values())
     else:
         assert close(found, values(seen, name))

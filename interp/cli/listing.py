@@ -14,7 +14,7 @@ from interp.figures.text import in_columns
 KINDS = {"tasks": "tasks", "measures": "indicators", "methods": "circuits"}
 
 
-PASSLESS = {"weights", "previous", "initial", "final", "circuit", "reference"}
+PASSLESS = {"weights", "previous", "window", "initial", "final", "circuit", "reference"}
 """Needs that no pass is run for: `interp.measure.needs` has them, and imports torch."""
 
 WIDEST = 48

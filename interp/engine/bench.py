@@ -39,7 +39,8 @@ KEPT_RUNS = 4
 @dataclass(kw_only=True, eq=False)
 class Bench:
     """seen: by task and by what it is to other checkpoints ("previous", "initial", "final"), the checkpoint that was
-    observed last as such; only what the measures that compare with it need."""
+    observed last as such; only what the measures that compare with it need. windows: by task, the same of the
+    checkpoints that a measure looks back at."""
 
     experiment: Experiment
     out: Path
@@ -49,6 +50,7 @@ class Bench:
     drawn: dict[tuple[Task, int], Prompts] = field(default_factory=dict)
     asked: dict[tuple[Task, int], Task] = field(default_factory=dict)
     seen: dict[tuple[int, str], tuple[CheckpointRef, Observation]] = field(default_factory=dict)
+    windows: dict[int, list[tuple[CheckpointRef, Observation]]] = field(default_factory=dict)
 
     def model_at(self, ref: CheckpointRef) -> Model:
         """A model that holds the weights of `ref`. The first swap of each family and architecture is proved by logits."""
@@ -157,12 +159,17 @@ class Bench:
             if comparing and other is not None and other != unit.ref:
                 obs = self._seen(other, index, part, comparing)
                 beside[part] = replace(obs, circuit=self._beside_circuit(other, index, part, comparing))
+        if any("window" in needs_of_measure(name) for name, _ in measures):
+            self.windows[index] = [(ref, self._in_window(ref, index)) for ref in unit.window]
+            beside["window"] = [obs for _, obs in self.windows[index]]
         if unit.reference is not None and any("reference" in needs_of_measure(name) for name, _ in measures):
             beside["reference"] = self.chosen_circuit(unit.reference, spec)
         return beside
 
     def observe(self, unit: Unit, index: int, wanted: Sequence[Result], beside: Mapping[str, Any]) -> Observation:
         """The observation of the unit's checkpoint, once; kept for those that will be compared with it."""
+        from interp.measure.observe import trimmed
+
         measures = measures_of(wanted)
         circuit = self._beside_circuit(unit.ref, index, "", measures)
         obs = self._observe(unit.ref, index, measures, {**beside, "circuit": circuit})
@@ -173,9 +180,19 @@ class Bench:
                 self._keep(unit.ref, index, part, obs)
             if itself and comparing:
                 found = self._beside_circuit(unit.ref, index, part, comparing)
-                alone = replace(obs, previous=None, initial=None, final=None, circuit=found)
+                alone = replace(obs, previous=None, window=(), initial=None, final=None, circuit=found)
                 setattr(obs, part, alone)
+        if looking_back := self._comparing("window"):
+            self.windows.setdefault(index, []).append((unit.ref, trimmed(obs, looking_back)))
         return obs
+
+    def _in_window(self, ref: CheckpointRef, index: int) -> Observation:
+        """What measures that look back need of an earlier checkpoint: observed now only where it is not kept."""
+        from interp.measure.observe import trimmed
+
+        kept = next((obs for seen, obs in self.windows.get(index, ()) if seen == ref), None)
+        wanted = self._comparing("window")
+        return kept or trimmed(self._observe(ref, index, wanted, {}), wanted)
 
     def _beside_circuit(self, ref: CheckpointRef, index: int, part: str, measures: Sequence[Measure]) -> Circuit | None:
         """The circuit that measures see of a checkpoint; of the last one of a run only the edges that it needs."""
@@ -204,14 +221,11 @@ class Bench:
 
     def _keep(self, ref: CheckpointRef, index: int, part: str, obs: Observation) -> None:
         """Keeps what the measures that compare with such a checkpoint need of an observation; the one before it goes."""
-        from interp.measure.needs import needs_of
+        from interp.measure.observe import trimmed
 
         comparing = self._comparing(part)
         if comparing:
-            names = {need.name for need in needs_of(comparing)}
-            kept = {name: value for name, value in obs.kept.items() if name in names or name not in obs.needs}
-            alone = replace(obs, kept=kept, previous=None, initial=None, final=None, circuit=None, reference=None)
-            self.seen[index, part] = ref, alone
+            self.seen[index, part] = ref, trimmed(obs, comparing)
 
     def _observe(
         self, ref: CheckpointRef, index: int, measures: Sequence[Measure], beside: dict[str, Any]

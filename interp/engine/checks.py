@@ -13,7 +13,7 @@ from interp import plugins
 from interp.documents import named, read_document, short
 from interp.documents.records import Fits, number, whole
 from interp.engine.config import Experiment, FamilySpec, MeasureSpec, TaskSpec, parse_experiment
-from interp.engine.units import choose_steps
+from interp.engine.steps import choose_steps
 from interp.errors import InputError, nearest, unknown
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from interp import plugins
 from interp.engine.config import Experiment, FamilySpec
 from interp.engine.planning_circuits import Shape, Unshaped, passes_at
 from interp.engine.planning_tasks import TaskNeeds, described, few, shape_of, task_needs
-from interp.engine.units import choose_steps
+from interp.engine.steps import choose_steps
+from interp.engine.units import reach
 from interp.errors import unknown
 from interp.types import CheckpointRef
 
@@ -171,7 +172,7 @@ def _compared(
     wanted = {need for measure in experiment.measures for need in plugins.module("indicators", measure.name).NEEDS}
     steps = [ref.step for ref in stored]
     places = {steps.index(ref.step) for ref in chosen}
-    used = {max(place - 1, 0) for place in places} if "previous" in wanted else set()
+    used = {back for place in places for back in range(max(place - reach(wanted), 0), place)}
     used |= {0} if "initial" in wanted and places else set()
     used |= {len(stored) - 1} if "final" in wanted and places else set()
     return [stored[place] for place in sorted(used - places)]

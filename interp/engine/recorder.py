@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interp import seeds
+from interp.engine.units import WINDOW
 from interp.errors import InputError
 from interp.table import FACTS, store
 from interp.table.contract import LARGEST
@@ -96,6 +98,7 @@ class Recorder:
         self._failed: set[str] = set()
         self._model: Model | None = None
         self._previous: Observation | None = None
+        self._window: deque[Observation] = deque(maxlen=WINDOW)
         self._initial: Observation | None = None
 
     def __call__(self, model: nn.Module | Model, step: int, *, tokens: int | None = None) -> dict[str, float]:
@@ -106,8 +109,8 @@ class Recorder:
         The model is left as found, gradients and mode included. A measure that fails is skipped, named in the folder's
         failures, and warned of the first time.
         """
-        from interp.measure.needs import needs_of
-        from interp.measure.observe import measure, observe
+        from interp.measure.needs import indicator, named, needs_of
+        from interp.measure.observe import measure, observe, trimmed
 
         step = _whole("step", step)
         if not 0 <= step <= LARGEST:
@@ -116,7 +119,7 @@ class Recorder:
         task, prompts, splits = self._ask(handle)
         measures, failures = self._within_reach(handle)
         rng = seeds.generator(self.seed, "measures", step)
-        beside = {"previous": self._previous, "initial": self._initial}
+        beside: dict[str, Any] = {"previous": self._previous, "window": self._window, "initial": self._initial}
         obs = observe(handle, task, prompts, splits, needs_of(measures), rng, **beside)
         rows, failed = measure(obs, measures)
         n_params = sum(parameter.numel() for parameter in obs.model.module.parameters())
@@ -134,6 +137,8 @@ class Recorder:
         self._failed.update(failure["measure"] for failure in failures)
         self._initial = self._initial or obs
         self._previous = obs
+        looking_back = [entry for entry in measures if indicator(*named(entry)).wants("window")]
+        self._window.append(trimmed(obs, looking_back))
         return {row["measure"]: row["value"] for row in rows if _is_whole(row)}
 
     @property

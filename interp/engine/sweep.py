@@ -25,7 +25,7 @@ from interp.engine import provenance
 from interp.engine.bench import clear_bench
 from interp.engine.checks import read_experiment
 from interp.engine.config import Experiment, resolved
-from interp.engine.units import Unit, expand, needs_of_measure
+from interp.engine.units import Unit, expand, needs_of_measure, reach
 from interp.engine.worker import cannot_store, measure_units
 from interp.errors import InputError
 from interp.table import store
@@ -182,7 +182,7 @@ def _stretches(
     todo: Sequence[Unit], experiment: Experiment, workers: int, longest: int | None = None
 ) -> list[list[Unit]]:
     """The units in order; several of one run together where measures compare a checkpoint with the one before it."""
-    compares = any("previous" in needs_of_measure(measure.name) for measure in experiment.measures)
+    compares = any(reach(needs_of_measure(measure.name)) for measure in experiment.measures)
     longest = longest or (min(STRETCH, max(1, len(todo) // (4 * workers))) if compares else 1)
     parts: list[list[Unit]] = []
     for unit in todo:

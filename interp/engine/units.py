@@ -9,9 +9,8 @@ one, the task, its label, code and split, the prompts, the measure, its paramete
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -19,7 +18,8 @@ from typing import Any
 
 from interp import plugins
 from interp.engine import provenance
-from interp.engine.config import Experiment, FamilySpec, MeasureSpec, Steps, TaskSpec
+from interp.engine.config import Experiment, FamilySpec, MeasureSpec, TaskSpec
+from interp.engine.steps import choose_steps
 from interp.errors import InputError, unknown
 from interp.families.identity import identity
 from interp.table.store import digest
@@ -27,6 +27,9 @@ from interp.types import CheckpointRef, Task
 
 COMPARED = ("previous", "initial", "final")
 """Checkpoints beside the present one that a measure may name in its NEEDS."""
+
+WINDOW = 10
+"""How many checkpoints before it a `window` holds: with the present one, the ten updates of arXiv 2603.15678."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,7 @@ class Unit:
     address: str
     ref: CheckpointRef
     previous: CheckpointRef | None
+    window: tuple[CheckpointRef, ...]
     initial: CheckpointRef
     final: CheckpointRef
     reference: CheckpointRef | None
@@ -90,29 +94,14 @@ def _only(spec: FamilySpec) -> tuple[Sequence[str] | None, Sequence[str] | None,
     return spec.sizes, spec.settings, spec.seeds
 
 
-def choose_steps(available: Sequence[int], steps: Steps) -> list[int]:
-    """Which of the stored steps to look at; the first and the last are always among them, except in an explicit list.
-
-    Raises:
-        InputError: a listed step is not stored.
-    """
-    available = sorted(available)
-    if isinstance(steps, str):
-        return available
-    if isinstance(steps, Mapping):
-        if "every" in steps:
-            return sorted({*available[:: steps["every"]], available[-1]})
-        return _log_spaced(available, steps["log"])
-    for step in steps:
-        if step not in available:
-            near = min(available, key=lambda stored: abs(stored - step))
-            raise InputError(f"step {step} is not stored; the nearest is {near}")
-    return sorted(steps)
-
-
 def needs_of_measure(name: str) -> Mapping[str, str]:
     """What an indicator reads, and where."""
     return plugins.module("indicators", name).NEEDS
+
+
+def reach(needs: Container[str]) -> int:
+    """How many checkpoints back measures with these needs look."""
+    return WINDOW if "window" in needs else int("previous" in needs)
 
 
 def address(ref: CheckpointRef) -> str:
@@ -204,6 +193,7 @@ def _units_of_run(
             address=address(stored[index]),
             ref=stored[index],
             previous=stored[index - 1] if index else None,
+            window=tuple(stored[max(index - WINDOW, 0) : index]),
             initial=stored[0],
             final=stored[-1],
             reference=reference,
@@ -221,7 +211,7 @@ def _pinned_where_used(
     """The run's checkpoints, with the digests of those that are measured or compared with: a hub is asked for each."""
     needs = {need for measure in experiment.measures for need in plugins.module("indicators", measure.name).NEEDS}
     used = {*chosen}
-    used |= {max(index - 1, 0) for index in chosen} if "previous" in needs else set()
+    used |= {place for index in chosen for place in range(max(index - reach(needs), 0), index)}
     used |= {0} if "initial" in needs else set()
     used |= {len(stored) - 1} if "final" in needs else set()
     pinned = dict(zip(sorted(used), _pinned([stored[index] for index in sorted(used)]), strict=True))
@@ -239,7 +229,9 @@ def _results(unit: Unit, experiment: Experiment, *, with_circuit: bool) -> Itera
             if "circuit" in needs and not with_circuit:
                 continue
             others = {part: getattr(unit, part) for part in COMPARED if part in needs}
-            compared = {part: other and identity(other) for part, other in others.items()}
+            compared: dict[str, Any] = {part: other and identity(other) for part, other in others.items()}
+            if "window" in needs:
+                compared["window"] = [identity(other) for other in unit.window]
             if "reference" in needs and unit.reference is not None:
                 compared["reference"] = circuit_key(unit.reference, spec, experiment)
             given = circuit if "circuit" in needs else None
@@ -284,14 +276,3 @@ def _task_digest(described: str) -> str:
     spec, ref = _DESCRIBED[described]
     task, split_seed = task_of(spec, ref)
     return digest(fingerprint(task), provenance.code_of("tasks", spec.name), split_seed)
-
-
-def _log_spaced(available: Sequence[int], n: int) -> list[int]:
-    """About n of the steps, nearest to even spacing in log(step); step 0 stands before the first positive one."""
-    positive = [step for step in available if step > 0]
-    if not positive or n >= len(available):
-        return list(available)
-    low, high = math.log(positive[0]), math.log(positive[-1])
-    wanted = [math.exp(low + (high - low) * i / max(n - 1, 1)) for i in range(n)]
-    chosen = {min(positive, key=lambda step: abs(math.log(step / target))) for target in wanted}
-    return sorted({available[0], *chosen, available[-1]})

@@ -12,6 +12,8 @@ which returns a number, a tensor, an `Estimate` or a dictionary component -> num
             weights       a copy of the parameters, by their names in the module ("all")
             previous, initial, final   the observation ("all"), with the same NEEDS, of the previous checkpoint of the
                           run's stored schedule, of step 0, or of the last one (hindsight measures only), or None
+            window        the observations ("all"), with the same NEEDS, of the ten checkpoints before this one in the
+                          run's stored schedule, oldest first; fewer where the run has fewer
             circuit       the circuit found at this checkpoint ("all"), or None
             question.NAME the score NAME of `interp.measure.questions.ask` of each question that a text task lists
                           ("all"), or None where it lists none, or none that has it
@@ -41,7 +43,7 @@ Measure = str | tuple[str, Mapping[str, Any]]
 """An indicator's name, or its name and parameters."""
 
 SPLITS = ("train", "test")
-BESIDE = ("previous", "initial", "final", "circuit", "reference")
+BESIDE = ("previous", "window", "initial", "final", "circuit", "reference")
 QUESTION = "question"
 POSITIONS = ("answer", "all")
 

@@ -16,7 +16,7 @@ import torch
 from interp import seeds
 from interp.errors import InputError, nearest
 from interp.measure.cells import blank_row, cells
-from interp.measure.needs import QUESTION, SPLITS, Indicator, Measure, Need, indicator, named
+from interp.measure.needs import QUESTION, SPLITS, Indicator, Measure, Need, indicator, named, needs_of
 from interp.measure.passes import N_TOKENS, at_answer, run_passes
 from interp.measure.scoring import columns
 from interp.models.running import evaluating
@@ -50,6 +50,7 @@ class Observation:
     needs: Mapping[str, Need]
     kept: Mapping[str, Any] = field(repr=False)
     previous: Observation | None = None
+    window: tuple[Observation, ...] = ()
     initial: Observation | None = None
     final: Observation | None = None
     circuit: Any = None
@@ -124,6 +125,7 @@ def observe(
     rng: Generator,
     *,
     previous: Observation | None = None,
+    window: Sequence[Observation] = (),
     initial: Observation | None = None,
     final: Observation | None = None,
     circuit: Any = None,
@@ -132,7 +134,7 @@ def observe(
     """Run the shared passes and keep what `needs` (see `needs_of`) names. The model is left as found.
 
     rng: its seed gives every indicator a stream of its own; no numbers are drawn from it.
-    previous, initial, final: observations of the same run, made with the same needs. They may have been made with
+    previous, window, initial, final: observations of the same run, made with the same needs. They may have been made with
         this very model before its weights were swapped: what they kept are copies, and their model is not looked at
         again.
     """
@@ -148,6 +150,7 @@ def observe(
         circuit=circuit,
         reference=reference,
         previous=_alone(previous),
+        window=tuple(filter(None, map(_alone, window))),
         initial=_alone(initial),
         final=_alone(final),
     )
@@ -203,6 +206,7 @@ def _view(obs: Observation, one: Indicator, params: Mapping[str, Any], group: st
         rng=seeds.generator(obs.rng.initial_seed(), *labels),
         passes=0.0,
         previous=beside("previous", obs.previous),
+        window=tuple(filter(None, (beside("window", other) for other in obs.window))),
         initial=beside("initial", obs.initial),
         final=beside("final", obs.final),
         circuit=obs.circuit if one.wants("circuit") else None,
@@ -210,9 +214,16 @@ def _view(obs: Observation, one: Indicator, params: Mapping[str, Any], group: st
     )
 
 
+def trimmed(obs: Observation, measures: Sequence[Measure]) -> Observation:
+    """What `measures` need of an observation, without what it was compared with: to be kept for later checkpoints."""
+    names = {need.name for need in needs_of(measures)}
+    kept = {name: value for name, value in obs.kept.items() if name in names or name not in obs.needs}
+    return replace(obs, kept=kept, previous=None, window=(), initial=None, final=None, circuit=None, reference=None)
+
+
 def _alone(other: Observation | None) -> Observation | None:
     """Without what it was compared with, so that a run's observations do not hold each other in memory."""
-    return None if other is None else replace(other, previous=None, initial=None, final=None)
+    return None if other is None else replace(other, previous=None, window=(), initial=None, final=None)
 
 
 def _kept(obs: Observation, needs: Sequence[Need]) -> dict[str, Any]:

@@ -103,8 +103,8 @@ def _of_state(rows: pd.DataFrame, window: int, names: Iterable[str]) -> pd.DataF
 
 def _named(curve: pd.DataFrame, statistic: str, values: Float[np.ndarray, "checkpoint"]) -> pd.DataFrame:
     """Rows of a statistic at the checkpoints of a curve."""
-    told = {"kind": "indicator", "stderr": np.nan, "n": np.nan, "unit": "", "key": ""}
-    return curve.assign(measure=curve["measure"].astype(str) + f".{statistic}", value=values, **told)
+    name = curve["measure"].astype(str) + f".{statistic}"
+    return curve.assign(measure=name, value=values, kind="indicator", stderr=np.nan, n=np.nan, unit="", key="")
 
 
 def statistics(
