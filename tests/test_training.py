@@ -25,7 +25,8 @@ from interp.families.planned import PlannedRun
 from interp.training import load_recipe, planned_runs, schedule, train
 from interp.training.checkpoint import missing_steps, resume_point
 from interp.training.fast import loss, scored
-from interp.training.grow import grow, learning_rate
+from interp.training.grow import grow
+from interp.training.optimizer import learning_rate, make_optimizer
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",
@@ -170,6 +171,35 @@ def test_loss_is_taken_at_scored_positions_in_float64() -> None:
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, -(each[0, 1] + each[1, 0] + each[2, 2]) / 3)
     assert loss(lambda _: logits[:1, :2], scored(interp.Batch(tokens=tokens[:1], targets=targets[:1]))) > 0  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"name": "adamw", "lr": 0.01, "weight_decay": 1}, {"name": "sgd", "lr": 0.1}])
+def test_the_optimiser_is_torches_to_the_bit(options: dict[str, Any]) -> None:
+    run = one_run(optimizer=options)
+    one, two = torch.nn.Linear(5, 3), torch.nn.Linear(5, 3)
+    two.load_state_dict(one.state_dict())
+    ours = make_optimizer(run, one)
+    kind, given = (torch.optim.AdamW, {"fused": True}) if options["name"] == "adamw" else (torch.optim.SGD, {})
+    theirs = kind(two.parameters(), **{key: value for key, value in options.items() if key != "name"}, **given)
+    assert isinstance(ours, kind)
+    for seed in range(5):
+        x = torch.randn(4, 5, generator=torch.Generator().manual_seed(seed))
+        for module, optimizer in ((one, ours), (two, theirs)):
+            optimizer.zero_grad()
+            module(x).pow(2).sum().backward()
+            optimizer.step()
+        ours.load_state_dict(ours.state_dict())
+        assert torch.equal(one.weight, two.weight)
+    assert one.weight.requires_grad
+
+
+def test_training_imports_no_compiler(tmp_path: Path) -> None:
+    code = (
+        "import json, sys; from pathlib import Path; from interp.training import planned_runs; from interp.training.grow import grow\n"
+        f"grow(planned_runs(json.loads({json.dumps(json.dumps(RECIPE))}))[0], Path({str(tmp_path)!r}))\n"
+        "print([name for name in ('torch._dynamo', 'transformer_lens', 'transformers') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_the_rate_warms_up_linearly_and_stays() -> None:

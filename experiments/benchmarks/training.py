@@ -20,7 +20,7 @@ import interp
 from interp.models.native import build
 from interp.training import PlannedRun, planned_runs
 from interp.training.fast import loss, scored
-from interp.training.grow import learning_rate, make_optimizer
+from interp.training.optimizer import learning_rate, make_optimizer
 from interp.types import Batch
 
 RECIPES = Path(__file__).parents[1] / "recipes"

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 from torch import Generator, Tensor
-from torch.nn import Module
 
 from interp.errors import InputError
 from interp.families.planned import PlannedRun
@@ -26,6 +25,7 @@ from interp.training.checkpoint import (
 )
 from interp.training.fast import Scored, loss, scored
 from interp.training.interventions import Interventions
+from interp.training.optimizer import learning_rate, make_optimizer
 
 STREAMS = ("init", "split", "data")
 
@@ -96,19 +96,6 @@ def _train(run: PlannedRun, root: Path) -> None:
                     f"{run.name}: the training loss is {value.item()} at step {step}; lower the learning rate"
                 )
             store()
-
-
-def learning_rate(run: PlannedRun, step: int) -> float:
-    """The rate of optimiser step `step` (from 0): a linear rise over the first `warmup` steps, then constant."""
-    return run.optimizer["lr"] * min(1.0, (step + 1) / max(run.optimizer["warmup"], 1))
-
-
-def make_optimizer(run: PlannedRun, module: Module) -> torch.optim.Optimizer:
-    """The run's optimiser over the module's parameters."""
-    options = {key: value for key, value in run.optimizer.items() if key not in ("name", "warmup", "betas")}
-    if run.optimizer["name"] == "sgd":
-        return torch.optim.SGD(module.parameters(), **options)
-    return torch.optim.AdamW(module.parameters(), **options, betas=tuple(run.optimizer["betas"]), fused=True)
 
 
 @contextmanager
