@@ -27,7 +27,7 @@ SHORTEST = 1e-6
 """Of a step, so that single precision resolves it: as in the code that the authors published."""
 
 
-def commutator_defect(obs: Observation, *, pairs: int = 3, batch_size: int = 64, step_size: float = 1e-3) -> float:
+def commutator_defect(obs: Observation, *, pairs: int = 3, batch_size: int = 32, step_size: float = 1e-3) -> float:
     """Each pair is drawn anew from the training split; the batches are halves of it where it is small."""
     width = obs.splits["train"].tokens.shape[1]
     sample = training_sample(obs, 2 * pairs * batch_size * width)
