@@ -96,6 +96,35 @@ def test_number_of_workers_does_not_matter(grown, undisturbed, tmp_path):
     assert csv(tmp_path / "two", tmp_path / "two.csv") == undisturbed[1]
 
 
+def test_what_is_measured_of_a_setting_is_the_same_alone_and_beside_others(tmp_path):
+    """Settings of one size may differ in what no weight shows, and in the number of layers."""
+    others = {
+        "gelu": {"model": {"act_fn": "gelu"}},
+        "deep": {"model": {"n_layers": 2}},
+    }
+    recipe = {**RECIPE, "seeds": [0], "settings": {"base": {}, **others}, "steps": 4, "checkpoints": {"log": 2}}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe))
+
+    def table(name, **only):
+        experiment = parse_experiment(
+            {
+                "name": "settings",
+                "families": [{"recipe": str(tmp_path / "tiny.yaml"), **only}],
+                "tasks": [{"name": "modular_addition", "n_prompts": 8}],
+                "measures": ["log_prob", "test_loss"],
+            }
+        )
+        found = run_experiment(experiment, tmp_path / name, root=tmp_path / "checkpoints", workers=1)
+        assert not found["failures"]
+        rows = read_table(tmp_path / name)
+        return rows.set_index(["run", "step", "measure"]).value.sort_index()
+
+    together = table("together")
+    alone = [table(setting, settings=[setting]) for setting in ("base", *others)]
+    assert together.to_dict() == {where: value for one in alone for where, value in one.items()}
+    assert together.groupby(level="run").last().nunique() == 3
+
+
 def test_a_rerun_computes_nothing(grown, undisturbed):
     units = expand(experiment_of(grown), root=grown / "checkpoints")
     assert missing(units, store.keys(undisturbed[0])) == []

@@ -38,14 +38,15 @@ KEPT_RUNS = 4
 
 @dataclass(kw_only=True, eq=False)
 class Bench:
-    """seen: by task and by what it is to other checkpoints ("previous", "initial", "final"), the checkpoint that was
-    observed last as such; only what the measures that compare with it need. windows: by task, the same of the
-    checkpoints that a measure looks back at."""
+    """model: the one in memory, after its family's name.
+    seen: by task and by what it is to other checkpoints ("previous", "initial", "final"), the checkpoint that was
+    observed last as such; only what the measures that compare with it need.
+    windows: by task, the same of the checkpoints that a measure looks back at."""
 
     experiment: Experiment
     out: Path
     ahead: ReadAhead = field(default_factory=ReadAhead)
-    models: dict[tuple[str, str], Model] = field(default_factory=dict)
+    model: tuple[str, Model] | None = None
     tasks: dict[tuple[str, int, int], tuple[Task, int, Any]] = field(default_factory=dict)
     drawn: dict[tuple[Task, int], Prompts] = field(default_factory=dict)
     asked: dict[tuple[Task, int], Task] = field(default_factory=dict)
@@ -53,18 +54,24 @@ class Bench:
     windows: dict[int, list[tuple[CheckpointRef, Observation]]] = field(default_factory=dict)
 
     def model_at(self, ref: CheckpointRef) -> Model:
-        """A model that holds the weights of `ref`. The first swap of each family and architecture is proved by logits."""
+        """A model that holds the weights of `ref`: one at a time, built anew for another family and wherever the
+        configuration is another (settings of one size may differ in their activation, which no weight shows). The first
+        swap of each family and architecture is proved by logits."""
         from interp.families import load
         from interp.families.streaming import follow
 
-        kept = ref.family, ref.size
-        model = self.models.get(kept)
-        if model is None:
-            self.models.clear()  # sizes come one after the other: one model in memory
-            self.ahead.settle()
-            model = self.models[kept] = load(ref, device=self.experiment.device, dtype=self.experiment.dtype)
-        elif model.ref != ref:
-            follow(model, ref, self.ahead.weights(ref))
+        if self.model is not None and self.model[1].ref == ref:
+            model = self.model[1]
+        else:
+            model = self.model[1] if self.model is not None and self.model[0] == ref.family else None
+            config, weights = self.ahead.checkpoint(ref) if model is not None else (None, {})
+            if model is None or dict(model.config) != config:
+                self.ahead.settle()
+                self.model = None  # freed before the next is built
+                model = load(ref, device=self.experiment.device, dtype=self.experiment.dtype)
+            else:
+                follow(model, ref, weights)
+            self.model = ref.family, model
         self.ahead.start()
         return model
 

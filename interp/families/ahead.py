@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interp.errors import InputError
 from interp.types import CheckpointRef
@@ -12,12 +12,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+def read(ref: CheckpointRef) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The configuration and the weights of a checkpoint."""
+    from interp.families.read import read_config, read_weights
+
+    return read_config(ref), read_weights(ref)
+
+
 class ReadAhead:
     """One thread that fetches and reads the next checkpoint, once the present one is in the model."""
 
     def __init__(self) -> None:
         self.next: CheckpointRef | None = None
-        self.reading: tuple[CheckpointRef, Future[dict[str, Tensor]]] | None = None
+        self.reading: tuple[CheckpointRef, Future[tuple[dict[str, Any], dict[str, Tensor]]]] | None = None
         self.thread: ThreadPoolExecutor | None = None
 
     def expect(self, present: CheckpointRef, following: CheckpointRef | None) -> None:
@@ -28,11 +35,9 @@ class ReadAhead:
 
     def start(self) -> None:
         """Begins to read what comes next, where that has not begun."""
-        from interp.families.read import read_weights
-
         if self.next is not None and self.reading is None:
             self.thread = self.thread or ThreadPoolExecutor(max_workers=1, thread_name_prefix="interp-read")
-            self.reading = self.next, self.thread.submit(read_weights, self.next)
+            self.reading = self.next, self.thread.submit(read, self.next)
             self.next = None
 
     def settle(self) -> None:
@@ -40,14 +45,13 @@ class ReadAhead:
         if self.thread is not None:
             self.thread.submit(lambda: None).result()
 
-    def weights(self, ref: CheckpointRef) -> dict[str, Tensor]:
-        """The weights of a checkpoint: those read ahead, or else read now (again, where reading ahead failed)."""
-        from interp.families.read import read_weights
-
+    def checkpoint(self, ref: CheckpointRef) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The configuration and the weights of a checkpoint: those read ahead, or else read now (again, where reading
+        ahead failed)."""
         if self.reading is not None and self.reading[0] == ref:
             future, self.reading = self.reading[1], None
             try:
                 return future.result()
             except InputError:
                 pass  # the hub may have come back
-        return read_weights(ref)
+        return read(ref)

@@ -13,8 +13,9 @@ import torch
 
 from interp.errors import InputError
 from interp.families.address import format_address
+from interp.families.ahead import read
 from interp.families.loading import load
-from interp.families.read import fresh_module, read_config, read_weights
+from interp.families.read import fresh_module
 from interp.models.shadowing import evaluating
 from interp.models.swapping import own_tensors
 from interp.types import CheckpointRef
@@ -120,6 +121,6 @@ def model_logits(module: Module, tokens: Tensor) -> Tensor:
 
 def _read(ref: CheckpointRef) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        return read_config(ref), read_weights(ref)
+        return read(ref)
     except InputError as error:
         raise InputError(f"{format_address(ref)}: {error}") from error
