@@ -57,23 +57,27 @@ class Bench:
         """A model that holds the weights of `ref`: one at a time, built anew for another family and wherever the
         configuration is another (settings of one size may differ in their activation, which no weight shows). The first
         swap of each family and architecture is proved by logits."""
-        from interp.families import load
         from interp.families.streaming import follow
 
-        if self.model is not None and self.model[1].ref == ref:
-            model = self.model[1]
-        else:
-            model = self.model[1] if self.model is not None and self.model[0] == ref.family else None
-            config, weights = self.ahead.checkpoint(ref) if model is not None else (None, {})
-            if model is None or dict(model.config) != config:
-                self.ahead.settle()
-                self.model = None  # freed before the next is built
-                model = load(ref, device=self.experiment.device, dtype=self.experiment.dtype)
+        family, model = self.model or ("", None)
+        if model is None or family != ref.family:
+            model = self._fresh(ref)
+        elif model.ref != ref:
+            config, weights = self.ahead.checkpoint(ref)
+            if dict(model.config) != config:
+                model = self._fresh(ref)
             else:
                 follow(model, ref, weights)
-            self.model = ref.family, model
+        self.model = ref.family, model
         self.ahead.start()
         return model
+
+    def _fresh(self, ref: CheckpointRef) -> Model:
+        from interp.families import load
+
+        self.ahead.settle()
+        self.model = None  # freed before the next is built
+        return load(ref, device=self.experiment.device, dtype=self.experiment.dtype)
 
     def task(self, spec: TaskSpec, ref: CheckpointRef) -> tuple[Task, int]:
         """The task in the model's own tokens, and its split seed; made once for all checkpoints of a run, with its
