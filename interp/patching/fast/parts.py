@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,9 +21,10 @@ from interp.models.attention import edited_attention, native_keep
 from interp.models.shadowing import shadowing
 from interp.models.site_tensors import blocks, mapped, qkv_view
 from interp.models.state import state_of
-from interp.models.weights import bias, finished, matrix, mlp, norm
+from interp.models.weights import bias, matrix, mlp, norm
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from torch import Tensor, nn
 
     from interp.models import Model, Sites
@@ -32,38 +33,27 @@ Step = Callable[["Tensor"], "Tensor"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Parts:
-    """The parts of a block. q, k, v: from the normed stream [row, pos, d_model] to [row, head, pos, d_head], before rotation;
-    qkv: all three at once, where one module projects them. ln1, ln1_post, ln2, ln2_post: the identity where the architecture
-    has none. mlp: None without."""
+class Block:
+    """A block's parts, and what it gets beside the residual stream on given prompts.
 
-    core: nn.Module
+    q, k, v: from the normed stream [row, pos, d_model] to [row, head, pos, d_head], before rotation; qkv: all three at once,
+    where one module projects them. ln1, ln1_post, ln2, ln2_post: the identity where the architecture has none. mlp: None
+    without. keep: what a query may attend to, Bool[#prompt, 1, query, key]. cos, sin: [#prompt, pos, rotated], None without
+    rotation.
+    """
+
     ln1: Step
     q: Step
     k: Step
     v: Step
     qkv: Callable[[Tensor, Tensor | None], tuple[Tensor, ...]] | None
     o: nn.Module
-    n_heads: int
     ln1_post: Step
     ln2: Step
     mlp: Step | None
     mlp_final: nn.Module | None
     ln2_post: Step
     parallel: bool
-
-    @property
-    def w_o(self) -> Tensor:
-        """What writes z to the residual stream, [head, d_head, d_model]."""
-        return matrix(self.o).unflatten(0, (self.n_heads, -1))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Block:
-    """A block's parts and what it gets beside the residual stream: keep, what a query may attend to, Bool[#prompt, 1, query,
-    key]; cos, sin: [#prompt, pos, rotated], None without rotation."""
-
-    parts: Parts
     cos: Tensor | None
     sin: Tensor | None
     rotate_half: Step | None
@@ -72,30 +62,14 @@ class Block:
     cap: float | None
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Net:
-    """A model taken apart, on given prompts.
-
-    logits: from what the unembedding gives to logits.
-    embedded: what enters the first block, [prompt, pos, d_model]. causal: no query sees a later key.
-    work: how many positions went through a block so far, summed over rows and blocks.
-    """
-
-    blocks: list[Block]
-    ln_final: Step
-    unembed: nn.Module
-    logits: Step
-    embedded: Tensor
-    causal: bool
-    work: int = 0
-
-
 class _Recorded(Exception):
     """Every block's arguments are known."""
 
 
-def take_apart(model: Model, tokens: Tensor, mask: Tensor | None, n_prompts: int | None = None) -> Net:
-    """Runs the embedding and records what every block receives, without running the blocks.
+def take_apart(
+    model: Model, tokens: Tensor, mask: Tensor | None, n_prompts: int | None = None
+) -> tuple[list[Block], Float[Tensor, "prompt pos d_model"]]:
+    """The blocks, and what enters the first one: runs the embedding and records what every block receives, without running it.
 
     n_prompts: `tokens` and `mask` hold these prompts in several versions, one after the other, with the same masks.
     """
@@ -110,17 +84,14 @@ def take_apart(model: Model, tokens: Tensor, mask: Tensor | None, n_prompts: int
         stack.enter_context(suppress(_Recorded))
         model.module(**model.inputs(tokens, mask))
     n_prompts = len(tokens) if n_prompts is None else n_prompts
-    future = torch.ones(tokens.shape[1], tokens.shape[1], dtype=torch.bool, device=model.device).triu(1)
     masks: dict[int, Tensor] = {}  # layers share theirs
     made = [_block(sites, *one, n_prompts, masks) for one in zip(_parts(model), received, strict=True)]
-    return Net(
-        blocks=made,
-        ln_final=norm(model, "ln_final"),
-        unembed=model.module.get_submodule(sites.unembed),
-        logits=partial(finished, sites),
-        embedded=received[0]["hidden_states"],
-        causal=not any(bool((keep & future).any()) for keep in masks.values()),
-    )
+    return made, received[0]["hidden_states"]
+
+
+def is_causal(made: Sequence[Block]) -> bool:
+    """Whether no query sees a later key."""
+    return not any(bool(keep.triu(1).any()) for keep in {id(block.keep): block.keep for block in made}.values())
 
 
 def _same(x: Tensor) -> Tensor:
@@ -154,29 +125,28 @@ def _signature(kind: type) -> inspect.Signature:
     return inspect.signature(kind.forward)  # type: ignore[attr-defined]
 
 
-def _parts(model: Model) -> list[Parts]:
-    """The parts of every block, found once a state of the module."""
+def _parts(model: Model) -> list[tuple[nn.Module, Callable[..., Block]]]:
+    """Every block's attention, and the block without what it receives: found once a state of the module."""
     known = state_of(model).proofs
     if "parts" not in known:
         known["parts"] = [_taken(model, layer, block) for layer, block in enumerate(blocks(model))]
     return known["parts"]
 
 
-def _taken(model: Model, layer: int, block: nn.Module) -> Parts:
+def _taken(model: Model, layer: int, block: nn.Module) -> tuple[nn.Module, Callable[..., Block]]:
     sites, part = mapped(model), block.get_submodule
 
     def step(path: str | None) -> Step:
         return _same if path is None else part(path)
 
-    return Parts(
-        core=part(sites.attn),
+    return part(sites.attn), partial(
+        Block,
         ln1=step(sites.ln1),
         q=_projection(model, part, "q"),
         k=_projection(model, part, "k"),
         v=_projection(model, part, "v"),
         qkv=None if sites.qkv == "split" else _fused(model, part),
         o=part(sites.o),
-        n_heads=model.n_heads,
         ln1_post=norm(model, "ln1_post", layer),
         ln2=step(sites.ln2),
         mlp=None if sites.mlp is None else _mlp(model, layer, part),
@@ -186,9 +156,15 @@ def _taken(model: Model, layer: int, block: nn.Module) -> Parts:
     )
 
 
-def _block(sites: Sites, parts: Parts, received: Mapping[str, Any], n_prompts: int, masks: dict[int, Tensor]) -> Block:
+def _block(
+    sites: Sites,
+    taken: tuple[nn.Module, Callable[..., Block]],
+    received: Mapping[str, Any],
+    n_prompts: int,
+    masks: dict[int, Tensor],
+) -> Block:
     """The block with what it received. masks: what was made of each attention mask so far, by its identity."""
-    core, mask, cap = cast(Any, parts.core), received.get("attention_mask"), None
+    core, mask, cap = cast(Any, taken[0]), received.get("attention_mask"), None
     n_pos = received["hidden_states"].shape[1]
     rotation: tuple[Any, Any, Any] = (None, None, None)
     match sites.attention:
@@ -210,15 +186,8 @@ def _block(sites: Sites, parts: Parts, received: Mapping[str, Any], n_prompts: i
                 rotation = (*received["position_embeddings"], sys.modules[type(core).__module__].rotate_half)
     if key not in masks:
         masks[key] = _with_self(cast("Tensor", keep)[:n_prompts])
-    return Block(
-        parts=parts,
-        cos=None if rotation[0] is None else rotation[0][:n_prompts],
-        sin=None if rotation[1] is None else rotation[1][:n_prompts],
-        rotate_half=rotation[2],
-        keep=masks[key],
-        scale=scale,
-        cap=cap,
-    )
+    cos, sin = (None if table is None else table[:n_prompts] for table in rotation[:2])
+    return taken[1](cos=cos, sin=sin, rotate_half=rotation[2], keep=masks[key], scale=scale, cap=cap)
 
 
 def _with_self(keep: Tensor) -> Tensor:
@@ -257,6 +226,7 @@ def _fused(model: Model, part: Callable[[str], nn.Module]) -> Callable[[Tensor, 
     n_query = model.n_heads * model.d_head
 
     def project(x: Tensor, read: Tensor | None) -> tuple[Tensor, ...]:
+        # A query mixes its own row of the pattern: of positions that are not read no query is needed, but keys and values are.
         if read is not None and mapped(model).qkv == "concat":
             weight, constant = matrix(module).mT, bias(module)
             parts = [None, None] if constant is None else [constant[:n_query], constant[n_query:]]

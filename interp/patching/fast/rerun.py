@@ -9,19 +9,20 @@ Rows are cells × prompts, a cell being one patch. Positions count from the `sta
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
+from einops import rearrange
 from torch.nn.functional import scaled_dot_product_attention
 
 from interp.models.attention import attend
 from interp.models.shadowing import evaluating, on_input, shadowing
 from interp.models.state import agree, is_plain, proved
-from interp.patching.fast.parts import Block, Net, at_positions, take_apart
+from interp.models.weights import logits
+from interp.patching.fast.parts import Block, at_positions, take_apart
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,13 +65,9 @@ def mix(block: Block, q: Tensor, k: Tensor, v: Tensor, start: int, at: Tensor | 
     return scaled_dot_product_attention(q, k, v, attn_mask=keep, scale=block.scale, enable_gqa=grouped)
 
 
-def write(block: Block, z: Tensor) -> Tensor:
-    """What attention adds to the residual stream, given z [row, head, pos, d_head]; before the norm that may follow."""
-    return block.parts.o(z.transpose(1, 2).flatten(2))
-
-
 def extended(base: Tensor, new: Tensor, start: int) -> Tensor:
-    """Keys or values [row, head, pos, d_head]: the unpatched ones of each prompt up to `start`, then the new ones."""
+    """Keys or values [row, head, pos, d_head]: the unpatched ones of each prompt up to `start`, then the new ones. Under causal
+    attention a patch from `start` on leaves those before it as they were."""
     if start == 0:
         return new
     cells = len(new) // len(base)
@@ -79,22 +76,15 @@ def extended(base: Tensor, new: Tensor, start: int) -> Tensor:
     return torch.cat([prefix, new], dim=2)
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class Tape:
-    """What a run of one block left behind from its start on: `k` (rotated) and `v`, and what else was asked for by name.
+Tape = dict[str, "Tensor"]
+"""What a run of one block left behind from its start on: always `k` (rotated) and `v`, and what else was asked for.
 
-    Names: pre, mid, post [row, pos, d_model]; z, q (rotated) [row, head, pos, d_head]; attn_raw, mlp_raw (before the norm
-    that may follow), attn_out, mlp_out [row, pos, d_model]; hidden, the neurons [row, pos, neuron].
-    """
-
-    k: Tensor
-    v: Tensor
-    kept: dict[str, Tensor] = field(default_factory=dict)
+Names: pre, mid, post [row, pos, d_model]; z, q (rotated) [row, head, pos, d_head]; attn_raw, mlp_raw (before the norm that may
+follow), attn_out, mlp_out [row, pos, d_model]; hidden, the neurons [row, pos, neuron]."""
 
 
 def through(
-    net: Net,
-    layer: int,
+    block: Block,
     x: Tensor,
     start: int,
     base: Tape | None = None,
@@ -102,59 +92,56 @@ def through(
     keep: frozenset[str] = frozenset(),
     read: Tensor | None = None,
 ) -> tuple[Tensor, Tape]:
-    """The residual stream x [row, pos, d_model] after block `layer`, and a tape of what `keep` names.
+    """The residual stream x [row, pos, d_model] after the block, and a tape of what `keep` names.
 
     base: the unpatched run's tape, for the keys and values before `start`. read: [row, chosen], counted from `start`: only
     these positions are queried and returned.
     """
-    block = net.blocks[layer]
-    net.work += x.shape[0] * x.shape[1]
-    normed, entering = block.parts.ln1(x), x
-    if block.parts.qkv is not None:
-        q, k, v = block.parts.qkv(normed, read)
+    normed, entering = block.ln1(x), x
+    if block.qkv is not None:
+        q, k, v = block.qkv(normed, read)
     else:
-        k, v = block.parts.k(normed), block.parts.v(normed)
-        q = block.parts.q(normed if read is None else at_positions(normed, read))
+        k, v = block.k(normed), block.v(normed)
+        q = block.q(normed if read is None else at_positions(normed, read))
     at = None if read is None else read + start
     q, k = rotated(block, q, start, at), rotated(block, k, start)
     if base is not None:
-        k, v = extended(base.k, k, start), extended(base.v, v, start)
+        k, v = extended(base["k"], k, start), extended(base["v"], v, start)
     z = mix(block, q, k, v, start, at)
-    raw = write(block, z)
-    x = x if read is None else at_positions(x, read)
-    tape = Tape(k=k, v=v)
-    with _neurons(block, tape.kept) if "hidden" in keep else nullcontext():
-        post = _rest(block, x, raw, tape.kept if keep else None)
+    raw = block.o(rearrange(z, "row head pos d_head -> row pos (head d_head)"))
+    x = x if read is None else at_positions(x, read)  # behind attention everything works position by position
+    tape = {"k": k, "v": v}
+    with _neurons(block, tape) if "hidden" in keep else nullcontext():
+        post = _rest(block, x, raw, tape if keep else None)
     if keep:
-        tape.kept |= {"z": z, "q": q, "attn_raw": raw, "pre": entering, "post": post}
-        tape.kept = {name: tensor for name, tensor in tape.kept.items() if name in keep}
-    return post, tape
+        tape |= {"z": z, "q": q, "attn_raw": raw, "pre": entering, "post": post}
+    return post, {name: tape[name] for name in ("k", "v", *keep)}
 
 
 @contextmanager
-def _neurons(block: Block, kept: dict[str, Tensor]) -> Iterator[None]:
+def _neurons(block: Block, kept: Tape) -> Iterator[None]:
     """Within, what enters the MLP's last layer is kept."""
 
     def look(hidden: Tensor) -> Tensor:
         kept["hidden"] = hidden
         return hidden
 
-    assert block.parts.mlp_final is not None
+    assert block.mlp_final is not None
     with shadowing() as put:
-        on_input(put, block.parts.mlp_final, look)
+        on_input(put, block.mlp_final, look)
         yield
 
 
-def _rest(block: Block, x: Tensor, raw: Tensor, kept: dict[str, Tensor] | None) -> Tensor:
+def _rest(block: Block, x: Tensor, raw: Tensor, kept: Tape | None) -> Tensor:
     """From attention's raw output to the residual stream after the block."""
-    attn_out = block.parts.ln1_post(raw)
+    attn_out = block.ln1_post(raw)
     mid = x + attn_out
     if kept is not None:
         kept |= {"attn_out": attn_out, "mid": mid}
-    if block.parts.mlp is None:
+    if block.mlp is None:
         return mid
-    mlp_raw = block.parts.mlp(block.parts.ln2(x if block.parts.parallel else mid))
-    mlp_out = block.parts.ln2_post(mlp_raw)
+    mlp_raw = block.mlp(block.ln2(x if block.parallel else mid))
+    mlp_out = block.ln2_post(mlp_raw)
     if kept is not None:
         kept |= {"mlp_raw": mlp_raw, "mlp_out": mlp_out}
     return mid + mlp_out
@@ -162,23 +149,15 @@ def _rest(block: Block, x: Tensor, raw: Tensor, kept: dict[str, Tensor] | None) 
 
 def after_attention(block: Block, mid: Tensor) -> Tensor:
     """The residual stream after a sequential block, from the one between its attention and its MLP."""
-    return mid if block.parts.mlp is None else mid + block.parts.ln2_post(block.parts.mlp(block.parts.ln2(mid)))
+    return mid if block.mlp is None else mid + block.ln2_post(block.mlp(block.ln2(mid)))
 
 
-def finish(net: Net, layer: int, x: Tensor, start: int, tapes: list[Tape], read: Tensor) -> Tensor:
-    """Logits [row, chosen, vocab] at `read` [row, chosen] (counted from `start`), from the stream that enters block `layer`.
-
-    `tapes` are the unpatched run's.
-    """
-    last = len(net.blocks) - 1
-    for one in range(layer, last + 1):
-        x, _ = through(net, one, x, start, tapes[one], read=read if one == last else None)
-    return unembed(net, at_positions(x, read) if layer > last else x)
-
-
-def unembed(net: Net, x: Tensor) -> Tensor:
-    """Logits of what leaves the last block."""
-    return net.logits(net.unembed(net.ln_final(x)))
+def finish(model: Model, made: Sequence[Block], x: Tensor, start: int, tapes: Sequence[Tape], read: Tensor) -> Tensor:
+    """Logits [row, chosen, vocab] at `read` [row, chosen] (counted from `start`), from the stream that enters the first of
+    these blocks (none: that leaves the last one). `tapes` are the unpatched run's."""
+    for block, tape in zip(made, tapes, strict=True):
+        x, _ = through(block, x, start, tape, read=read if block is made[-1] else None)
+    return logits(model, x if made else at_positions(x, read))
 
 
 def can_rerun(model: Model) -> bool:
@@ -198,12 +177,12 @@ def _agrees(model: Model) -> bool:
     mask[:, 0] = n < 3
     with torch.no_grad(), evaluating(model.module):
         expected = model(tokens, mask)[:, -1:]
-        net = take_apart(model, tokens, mask)
-        x, tapes = net.embedded, []
-        for layer in range(len(net.blocks)):
-            x, tape = through(net, layer, x, 0)
+        made, embedded = take_apart(model, tokens, mask)
+        x, tapes = embedded, []
+        for block in made:
+            x, tape = through(block, x, 0)
             tapes.append(tape)
         read = torch.full((2, 1), n - 1, device=model.device)
-        whole = unembed(net, at_positions(x, read))
-        part = finish(net, 0, net.embedded[:, n // 2 :], n // 2, tapes, read - n // 2)
+        whole = logits(model, at_positions(x, read))
+        part = finish(model, made, embedded[:, n // 2 :], n // 2, tapes, read - n // 2)
     return agree(whole, expected) and agree(part, expected)

@@ -13,15 +13,19 @@ from typing import TYPE_CHECKING
 import torch
 
 from interp.models.sites import HEAD_SITES
+from interp.models.weights import logits
 from interp.patching.fast.changes import State, head_changes, logits_of, make_batch
-from interp.patching.fast.parts import Net, take_apart
-from interp.patching.fast.rerun import Tape, can_rerun, through, unembed
+from interp.patching.fast.parts import Block, is_causal, take_apart
+from interp.patching.fast.rerun import Tape, can_rerun, through
 from interp.patching.request import Cell, Runs, Sweep
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_LEAST_TOKENS = 1024  # a batch at least this large keeps matrix products efficient
+    from interp.models import Model
+
+_LEAST_TOKENS = 1024
+"""Positions that a batch may hold however few the prompts have: smaller matrix products are less efficient (a choice)."""
 
 _BASE_NEEDS = {
     "resid_pre": ("pre",),
@@ -56,12 +60,12 @@ def can_reuse(sweep: Sweep) -> bool:
 def reuse_runs(sweep: Sweep) -> Runs:
     """All runs of the sweep, on the fast road."""
     state, source_logits = _two_runs(sweep)
-    runs = Runs(base=state.base_logits, source=source_logits, patched=iter(()), work=state.net.work)
+    runs = Runs(base=state.base_logits, source=source_logits, patched=iter(()), work=state.work)
 
     def patched() -> Iterator[tuple[Sequence[Cell], Tensor]]:
         for layer, cells in _by_layer(state).items():
             yield from _layer_runs(state, layer, cells)
-            runs.work = state.net.work
+            runs.work = state.work
 
     runs.patched = patched()
     return runs
@@ -71,72 +75,75 @@ def _two_runs(sweep: Sweep) -> tuple[State, Tensor]:
     model, mask, base = sweep.model, sweep.asked.mask, sweep.base
     read = sweep.asked.read.to(model.device)
     both = None if mask is None else torch.cat([mask, mask])
-    net = take_apart(model, torch.cat([base, sweep.source]), both, n_prompts=len(base))
-    end = int(read.max()) + 1 if net.causal else base.shape[1]
+    made, embedded = take_apart(model, torch.cat([base, sweep.source]), both, n_prompts=len(base))
+    # Under causal attention no position sees a later one: behind the last that is read nothing matters, and before the first
+    # token in which the runs differ they are the same run.
+    causal = is_causal(made)
+    end = int(read.max()) + 1 if causal else base.shape[1]
     differ = (base != sweep.source)[:, :end].any(0).nonzero()
-    start = (int(differ[0]) if len(differ) else end) if net.causal else 0
+    start = (int(differ[0]) if len(differ) else end) if causal else 0
     needs = frozenset(_BASE_NEEDS[sweep.site])
     if model.sites is not None and model.sites.way_out and sweep.site in (*HEAD_SITES, "pattern"):
         needs |= {"attn_raw", "attn_out"}
     late = (read - start).clamp(min=0)
-    tapes, logits = _run(net, net.embedded[: len(base), :end], 0, None, needs, read)
+    tapes, found = _run(model, made, embedded[: len(base), :end], 0, [None] * len(made), needs, read)
     other = frozenset(_SOURCE_NEEDS.get(sweep.site, (sweep.site,)))
     source: list[Tape] = []
     if start == end:  # the prompts are the same as far as they are read
-        source_logits = logits
+        other_logits = found
     else:
-        source, source_logits = _run(net, net.embedded[len(base) :, start:end], start, tapes, other, late)
+        source, other_logits = _run(model, made, embedded[len(base) :, start:end], start, tapes, other, late)
     state = State(
         sweep=sweep,
-        net=net,
+        blocks=made,
         base=tapes,
         source=source,
-        base_logits=logits,
+        base_logits=found,
         start=start,
         end=end,
         read=read,
         budget=max(base.numel(), _LEAST_TOKENS),
+        work=len(base) * (end + end - start) * len(made),
     )
-    return state, _where_read(state, source_logits[None], start)[0]
+    return state, _where_read(state, other_logits[None], start)[0]
 
 
 def _run(
-    net: Net, x: Tensor, start: int, base: list[Tape] | None, needs: frozenset[str], read: Tensor
+    model: Model,
+    made: list[Block],
+    x: Tensor,
+    start: int,
+    base: Sequence[Tape | None],
+    needs: frozenset[str],
+    read: Tensor,
 ) -> tuple[list[Tape], Tensor]:
     """The tapes of all blocks and the logits where they are read (counted from `start`)."""
     tapes = []
-    for layer in range(len(net.blocks)):
-        at = read if layer == len(net.blocks) - 1 else None
-        x, tape = through(net, layer, x, start, None if base is None else base[layer], keep=needs, read=at)
+    for block, before in zip(made, base, strict=True):
+        # Nothing behind the last block's attention sees another position, so only what is read is queried there.
+        at = read if block is made[-1] else None
+        x, tape = through(block, x, start, before, keep=needs, read=at)
         tapes.append(tape)
-    return tapes, unembed(net, x)
+    return tapes, logits(model, x)
 
 
-def _where_read(state: State, logits: Tensor, start: int) -> Tensor:
+def _where_read(state: State, found: Tensor, start: int) -> Tensor:
     """Logits [cell, prompt, …] of runs that began at `start`: prompts that are read before it are as unpatched."""
     early = state.read < start
-    return torch.where(early[..., None], state.base_logits, logits) if bool(early.any()) else logits
+    return torch.where(early[..., None], state.base_logits, found) if bool(early.any()) else found
 
 
 def _by_layer(state: State) -> dict[int, list[Cell]]:
     """The cells whose patch can change what is read, by layer; those of one layer in the order of their positions."""
-    sweep, last = state.sweep, len(state.net.blocks) - 1
+    sweep, last = state.sweep, len(state.blocks) - 1
     read = set(state.read.flatten().tolist())
-    moves_on = sweep.site in (
-        "resid_pre",
-        "k",
-        "v",
-    )  # what is patched at one position is seen from others in this block
+    moves_on = sweep.site in ("resid_pre", "k", "v")  # patched at one position, seen from others in this block already
     found: dict[int, list[Cell]] = {}
     for cell in sweep.cells() if state.start < state.end else ():
-        layer, pos = sweep.at(cell, "layer"), sweep.at(cell, "pos")
+        layer, pos, key = (sweep.at(cell, axis) for axis in ("layer", "pos", "key"))
         assert layer is not None
-        inside = pos is None or state.start <= pos < state.end
-        if (
-            inside
-            and (pos is None or layer < last or moves_on or pos in read)
-            and (sweep.at(cell, "key") or 0) < state.end
-        ):
+        inside = (pos is None or state.start <= pos < state.end) and (key or 0) < state.end
+        if inside and (pos is None or layer < last or moves_on or pos in read):
             found.setdefault(layer, []).append(cell)
     for cells in found.values():
         cells.sort(key=lambda cell: sweep.at(cell, "pos") or 0)
