@@ -9,6 +9,7 @@ is read as it is. One whose seal does not fit, or that cannot be parsed, is `dam
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import threading
@@ -69,6 +70,15 @@ def sealed_json(data: Mapping[str, Any] | Sequence[Any]) -> bytes:
     rest = {key: value for key, value in named.items() if key != "seal"}
     body = json.dumps(rest, indent=1, sort_keys=True, default=str).removeprefix("{") + "\n"
     return b'{"seal": "' + _sha256(body.encode()) + b'",' + body.encode()
+
+
+def plain(data: Any) -> Any:
+    """Nested data as JSON has it: tuples are lists, and numbers that JSON lacks (NaN, infinities) are null."""
+    if isinstance(data, Mapping):
+        return {str(key): plain(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [plain(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def read_json(path: Path) -> Any:

@@ -13,6 +13,7 @@ import torch
 from interp.circuits._graph import Graph, edge_mask, edge_names
 from interp.errors import InputError, unknown
 from interp.figures.text import html, listed, number, told
+from interp.files import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,7 +171,7 @@ class Circuit:
     def to_json(self) -> dict[str, Any]:
         """As plain data; `from_json` reads it back. NaN becomes null."""
         edges = [
-            [name, _number(self.scores[row, column]), bool(self.included[row, column])]
+            [name, plain(float(self.scores[row, column])), bool(self.included[row, column])]
             for name, (row, column) in zip(
                 edge_names(self.graph, self.graph.edges), self.graph.edges.nonzero().tolist(), strict=True
             )
@@ -180,7 +181,7 @@ class Circuit:
             "method": self.method,
             "metric": self.metric,
             "about": dict(self.about),
-            "nodes": None if self.nodes is None else [_number(value) for value in self.nodes],
+            "nodes": None if self.nodes is None else plain(self.nodes.tolist()),
             "edges": edges,
         }
 
@@ -252,7 +253,3 @@ def among(graph: Graph, nodes: Collection[str]) -> Circuit:
     chosen = torch.zeros(graph.edges.shape, dtype=torch.bool)
     chosen[torch.tensor(rows)[:, None], torch.tensor(columns)] = True
     return Circuit(graph=graph, scores=torch.full(graph.edges.shape, torch.nan), included=graph.edges & chosen)
-
-
-def _number(value: Tensor | float) -> float | None:
-    return None if math.isnan(value) else float(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 
 from interp.errors import InputError, unknown
 from interp.figures.text import html, listed, percent, told
+from interp.files import plain
 from interp.jumps import find_jumps
 from interp.prevalence.curves import FOUND, curve_rows, levels, scan_parameters
 from interp.prevalence.power import TRUE, confusion
@@ -86,7 +86,7 @@ class Prevalence:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data with null for NaN."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return plain(asdict(self))
 
 
 def prevalence(
@@ -224,11 +224,3 @@ def _notes(curves: pd.DataFrame, told: dict[str, list[dict[str, Any]]]) -> list[
     if weak:
         notes.append(f"these grids see fewer than half of {', '.join(weak)}: their shares rest on the correction")
     return notes
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

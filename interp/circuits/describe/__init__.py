@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from interp.circuits.testing.faithfulness import faithfulness, of_circuit
 from interp.circuits.testing.size import smallest_faithful
 from interp.circuits.testing.stability import Stability, stability
 from interp.circuits.validation import validate_circuit
+from interp.files import plain
 
 if TYPE_CHECKING:
     from interp.models import Model
@@ -61,13 +61,13 @@ def describe(
         "n_edges": circuit.n_edges,
         "total_edges": int(circuit.graph.edges.sum()),
         "size_80": None if small is None else small.n_edges,
-        "held_out_faithfulness": _plain(of_circuit(model, tried_on, circuit)),
+        "held_out_faithfulness": plain(of_circuit(model, tried_on, circuit)),
         "faithfulness": {
             "fractions": list(curve.fractions),
             "n_edges": list(curve.n_edges),
-            "values": [_plain(value) for value in curve.values],
-            "cmd": _plain(curve.cmd),
-            "cpr": _plain(faithfulness(model, tried_on, circuit, signed=True).cpr),
+            "values": [plain(value) for value in curve.values],
+            "cmd": plain(curve.cmd),
+            "cpr": plain(faithfulness(model, tried_on, circuit, signed=True).cpr),
             "clean": curve.clean,
             "empty": curve.empty,
         },
@@ -80,15 +80,11 @@ def describe(
 
 def _floor(floor: Stability) -> dict[str, Any]:
     return {
-        "jaccard": _plain(floor.mean_jaccard),
-        "similarity": _plain(floor.mean_similarity),
+        "jaccard": plain(floor.mean_jaccard),
+        "similarity": plain(floor.mean_similarity),
         "n_resamples": N_RESAMPLES,
         "frequency": dict(floor.frequency),
     }
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def format_description(found: Mapping[str, Any]) -> str:

@@ -162,7 +162,12 @@ def exact_match(
 
 def normalised(value: float, clean: float, empty: float) -> float:
     """(value − empty) / (clean − empty), NaN where the two are equal."""
-    return (value - empty) / (clean - empty) if clean != empty else math.nan
+    return (value - empty) / (clean - empty) if has_behaviour(clean, empty) else math.nan
+
+
+def has_behaviour(clean: float, empty: float) -> bool:
+    """Whether two means of a metric differ by more than float32 rounds them to: a millionth, eight units in the last place."""
+    return abs(clean - empty) > 1e-6 * max(1.0, abs(clean))  # NaN compares false
 
 
 def checked_pair(model: Model, prompts: Prompts, circuit: Circuit, metric: Metric | None) -> Pair:

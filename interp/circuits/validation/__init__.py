@@ -18,7 +18,7 @@ import torch
 from interp.circuits._attribution import choose
 from interp.circuits._circuit import Circuit
 from interp.circuits._edges_from_nodes import edges_between
-from interp.circuits.testing.faithfulness import checked_pair
+from interp.circuits.testing.faithfulness import checked_pair, has_behaviour
 from interp.circuits.validation._effects import SHARES, Ground, gradients, ground
 from interp.circuits.validation._groups import MARGIN, Group, backups, cancelling, confirmed
 from interp.circuits.validation._minimality import MOST_EDGES, minimality
@@ -26,6 +26,7 @@ from interp.circuits.validation._scores import component_scores, disagreement, s
 from interp.circuits.validation._tests import CircuitTests, circuit_tests
 from interp.circuits.validation._views import rows_to_check, views
 from interp.figures.text import html
+from interp.files import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,19 +121,9 @@ class Validation:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; NaN becomes null."""
+        names = [name for name in self.__slots__ if name not in ("passes", "tests")]
         return {
-            "faithfulness": _plain(self.faithfulness),
-            "completeness": _plain(self.completeness),
-            "minimality": {edge: _plain(score) for edge, score in self.minimality.items()},
-            "backups": [list(group) for group in self.backups],
-            "cancelling": [list(group) for group in self.cancelling],
-            "negative": list(self.negative),
-            "saturated": list(self.saturated),
-            "scores": {name: {kind: _plain(value) for kind, value in row.items()} for name, row in self.scores.items()},
-            "disagreement": self.disagreement,
-            "n_edges": self.n_edges,
-            "n_subsets": self.n_subsets,
-            "n_prompts": self.n_prompts,
+            **plain({name: getattr(self, name) for name in names}),
             "cost_in_forward_passes": self.passes,
             "tests": None if self.tests is None else self.tests.to_json(),
             "summary": self.summary(),
@@ -164,59 +155,73 @@ def validate_circuit(
     circuit = edges_between(circuit).pruned()
     pair = checked_pair(model, prompts, circuit, metric)
     here = ground(pair, ablation)
-    if not _has_behaviour(here):
+    if not has_behaviour(here.clean, here.empty):
         return _nothing_to_keep(circuit, pair.n_prompts)
     # A metric of one's own may know the prompts by place: it always gets all of them.
     n_few = pair.n_prompts if callable(pair.metric) else min(SEARCH_PROMPTS, pair.n_prompts)
     rows = torch.linspace(0, pair.n_prompts - 1, n_few).round().long().unique()
     few = ground(checked_pair(model, choose(prompts, rows), circuit, metric), ablation, keep=True)
-    if not _has_behaviour(few):
+    if not has_behaviour(few.clean, few.empty):
         return _nothing_to_keep(circuit, pair.n_prompts)
-    share = len(rows) / pair.n_prompts
-    slopes = gradients(few)
-    names = _candidates(circuit, slopes)
-    edges = pair.graph.edges
-    runs = [0.0]
-
-    def effect(view: Ground, groups: Sequence[Group]) -> list[float]:
-        runs[0] += (len(groups) + 1) * view.pair.n_prompts / len(rows)
-        return view.effects(groups, edges)
-
-    single = dict(zip(names, effect(few, [(name,) for name in names]), strict=True))
-    spare = backups(names, views(model, prompts, rows, here, effect))
-    if spare:  # what few prompts showed is tried on others
-        check = rows_to_check(pair.n_prompts, rows)
-        runs[0] += 4 * len(check) / len(rows)
-        spare = confirmed(spare, views(model, prompts, check, here, effect))
-    opposed = cancelling(single, partial(effect, few))
-    groups = [*spare, *opposed]
-    scores = component_scores(few, names, single, slopes)
+    seen = _search(model, prompts, circuit, here, few, rows)
+    names, groups = list(seen.single), [*seen.spare, *seen.opposed]
+    scores = component_scores(few, names, seen.single, seen.slopes)
     (kept,) = here.f([circuit.included])
     found, cost = minimality(here, few, circuit, groups) if minimal else ({}, 0.0)
     inside = [name for name in names if name in _components(circuit)]
     sets = [*((name,) for name in inside), *groups]
-    apart = [abs(a - b) for a, b in zip(_left(few, circuit.included, sets), _left(few, edges, sets), strict=True)]
-    searched = 3 * len(SHARES) + len(names) + runs[0] + 2 * len(sets) + 6
+    lost = zip(_left(few, circuit.included, sets), _left(few, pair.graph.edges, sets), strict=True)
+    searched = 3 * len(SHARES) + len(names) + seen.runs + 2 * len(sets) + 6  # runs of the few prompts
     return Validation(
         faithfulness=float(kept),
-        completeness=float(1 - max([abs(kept - 1), *apart])),
+        completeness=float(1 - max([abs(kept - 1), *(abs(a - b) for a, b in lost)])),
         minimality=found,
-        backups=tuple(spare),
-        cancelling=tuple(opposed),
-        negative=tuple(name for name in names if single[name] <= -MARGIN),
-        saturated=saturated(scores, spare),
+        backups=tuple(seen.spare),
+        cancelling=tuple(seen.opposed),
+        negative=tuple(name for name in names if seen.single[name] <= -MARGIN),
+        saturated=saturated(scores, seen.spare),
         scores=scores,
         disagreement=disagreement(scores),
         n_edges=circuit.n_edges,
         n_subsets=(circuit.n_edges if circuit.n_edges <= MOST_EDGES else 1) + len(groups) if minimal else 0,
         n_prompts=pair.n_prompts,
-        passes=3 + share * searched + cost,
+        passes=3 + len(rows) / pair.n_prompts * searched + cost,
         tests=circuit_tests(model, prompts, circuit, ablation=ablation, metric=metric) if tests else None,
     )
 
 
-def _has_behaviour(here: Ground) -> bool:
-    return abs(here.clean - here.empty) > 1e-6 * max(1.0, abs(here.clean))  # NaN compares false
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Search:
+    """What taking components out of the whole model shows.
+
+    single: component -> its effect alone. spare, opposed: groups that stand in for each other, and that cancel.
+    slopes: gradients at shares of the way from the corrupt to the clean run. runs: of the few prompts, all this took.
+    """
+
+    single: dict[str, float]
+    spare: list[Group]
+    opposed: list[Group]
+    slopes: np.ndarray
+    runs: float
+
+
+def _search(model: Model, prompts: Prompts, circuit: Circuit, here: Ground, few: Ground, rows: torch.Tensor) -> _Search:
+    slopes = gradients(few)
+    names = _candidates(circuit, slopes)
+    runs = [0.0]
+
+    def effect(view: Ground, groups: Sequence[Group]) -> list[float]:
+        runs[0] += (len(groups) + 1) * view.pair.n_prompts / len(rows)
+        return view.effects(groups, here.pair.graph.edges)
+
+    single = dict(zip(names, effect(few, [(name,) for name in names]), strict=True))
+    spare = backups(names, views(model, prompts, rows, here, effect))
+    if spare:  # what few prompts showed is tried on others
+        check = rows_to_check(here.pair.n_prompts, rows)
+        runs[0] += 4 * len(check) / len(rows)
+        spare = confirmed(spare, views(model, prompts, check, here, effect))
+    opposed = cancelling(single, partial(effect, few))
+    return _Search(single=single, spare=list(spare), opposed=list(opposed), slopes=slopes, runs=runs[0])
 
 
 def _candidates(circuit: Circuit, slopes: np.ndarray) -> list[str]:
@@ -260,7 +265,3 @@ def _nothing_to_keep(circuit: Circuit, n_prompts: int) -> Validation:
         n_prompts=n_prompts,
         passes=2,
     )
-
-
-def _plain(value: float) -> float | None:
-    return None if math.isnan(value) else value

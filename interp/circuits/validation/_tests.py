@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from scipy.stats import binom
 from interp.circuits._circuit import Circuit
 from interp.circuits._graph import edge_names
 from interp.circuits.testing.hypotheses import Test, equivalence, holm, hsic_test, independence, knockouts, sign_test
+from interp.files import plain
 
 if TYPE_CHECKING:
     from interp.measure.metrics import Metric
@@ -72,13 +73,15 @@ class CircuitTests:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data; NaN becomes null."""
-        return {
-            "equivalence": {**_plain(self.equivalence), "smallest_seen": _number(self.equivalence_sees)},
-            "independence": {**_plain(self.independence), "smallest_seen": _number(self.independence_sees)},
-            "minimality": {edge: _plain(test) for edge, test in self.minimality.items()},
-            "minimality_smallest_seen": _number(self.minimality_sees),
-            "cost_in_forward_passes": self.passes,
-        }
+        return plain(
+            {
+                "equivalence": asdict(self.equivalence) | {"smallest_seen": self.equivalence_sees},
+                "independence": asdict(self.independence) | {"smallest_seen": self.independence_sees},
+                "minimality": {edge: asdict(test) for edge, test in self.minimality.items()},
+                "minimality_smallest_seen": self.minimality_sees,
+                "cost_in_forward_passes": self.passes,
+            }
+        )
 
 
 def circuit_tests(
@@ -141,11 +144,3 @@ def _found(r: float, size: int) -> float:
 
 def _seen(value: float, form: str = ".2f") -> str:
     return "nothing" if math.isnan(value) else format(value, form)
-
-
-def _plain(test: Test) -> dict[str, Any]:
-    return {"statistic": _number(test.statistic), "p": _number(test.p), "n": test.n}
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
