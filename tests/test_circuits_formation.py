@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from interp.circuits import Circuit, Graph, find_circuit, named
 from interp.circuits._attribution import choose
 from interp.circuits.formation import ROLES, applied_backwards, edges_between, role_scores, track_circuit
-from interp.circuits.formation.track import chosen_edges, formation_of, snapshot, split
+from interp.circuits.formation.track import formation_of, snapshot, split
+from interp.circuits.formation.tracked import chosen_edges
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.table.forming import THRESHOLD, first_lasting, similarity, when_formed
 from interp.testbed import build, planted

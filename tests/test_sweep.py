@@ -16,7 +16,7 @@ import yaml
 from interp import seeds
 from interp.circuits import Circuit
 from interp.circuits.formation import track_circuit
-from interp.circuits.formation.track import chosen_edges
+from interp.circuits.formation.tracked import chosen_edges
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.engine.config import parse_experiment
 from interp.engine.sweep import missing, run_experiment

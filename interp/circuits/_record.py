@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from interp.errors import InputError
@@ -63,6 +64,7 @@ class Record:
 
 
 Edit = Callable[[Tensor], Tensor]
+Hook = Callable[..., Any]
 
 
 def record(
@@ -145,21 +147,22 @@ def _hooks(
     edits: Mapping[tuple[str, int], Edit],
     grad: bool,
     shape: torch.Size,
-) -> list[tuple[nn.Module, Callable[..., Any], bool]]:
+) -> list[tuple[nn.Module, Hook, bool]]:
     """(module, hook, whether it runs before the module) for everything that is kept. read: where to unembed (None: all)."""
     sites = mapped(model)
     where: Any = slice(None)
     if read is not None:
         where = torch.arange(len(read), device=model.device)[:, None], read.to(model.device)
-    found: list[tuple[nn.Module, Callable[..., Any], bool]] = []
+    found: list[tuple[nn.Module, Hook, bool]] = []
 
     def first_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         stream = args[0] if embedded is None else embedded
         return (stream.detach().requires_grad_(grad), *args[1:]), kwargs
 
     found.append((blocks(model)[0], first_input, True))
-    for layer, block in enumerate(blocks(model)):
-        found += _block_hooks(model, kept, block, layer, edits, shape, grad)
+    keep = _Keep(shape=shape, grad=grad)
+    for layer in range(model.n_layers):
+        found += _block_hooks(model, kept, keep, layer, edits)
     unembed = part_of(model, sites.unembed)
     final = unembed if sites.ln_final is None else part_of(model, sites.ln_final)
 
@@ -178,34 +181,46 @@ def _followed(x: Tensor, grad: bool) -> Tensor:
     return x.detach().requires_grad_() if grad and not x.requires_grad else x
 
 
-def _block_hooks(
-    model: Model,
-    kept: Record,
-    block: nn.Module,
-    layer: int,
-    edits: Mapping[tuple[str, int], Edit],
-    shape: torch.Size,
-    grad: bool,
-) -> list[tuple[nn.Module, Callable[..., Any], bool]]:
-    sites = mapped(model)
-    found: list[tuple[nn.Module, Callable[..., Any], bool]] = []
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Keep:
+    """Hooks that keep what goes by, [prompt, pos, …]. shape: (prompt, pos). grad: whether gradients are followed."""
 
-    def by_prompt(x: Tensor) -> Tensor:
-        return x.unflatten(0, shape) if x.dim() == 2 else x
+    shape: torch.Size
+    grad: bool
 
-    def keep_input(into: list[Tensor]) -> Callable[..., Any]:
-        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            into.append(by_prompt(args[0]))
+    def by_prompt(self, x: Tensor) -> Tensor:
+        return (
+            x.unflatten(0, self.shape) if x.dim() == 2 else x
+        )  # some MLPs see all positions of all prompts as one axis
+
+    def input(self, into: list[Tensor]) -> Hook:
+        return lambda _, args, kwargs: into.append(self.by_prompt(args[0]))
+
+    def call(self, into: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> Hook:
+        return lambda _, args, kwargs: into.append((args, kwargs))
+
+    def own_input(self, into: list[Tensor]) -> Hook:
+        """Its gradient is this module's alone, whoever else reads the same."""
+
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            into.append(_followed(self.by_prompt(args[0].view_as(args[0])), self.grad))
+            return (into[-1].view_as(args[0]), *args[1:]), kwargs
 
         return hook
 
-    def keep_output(
-        into: list[Tensor], edit: Edit | None = None, scale: float = 1.0, copied: bool = False
-    ) -> Callable[..., Any]:
+    def heads(self, into: list[Tensor], n_heads: int, edit: Edit | None) -> Hook:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            z = rearrange(args[0], "... (head d_head) -> ... head d_head", head=n_heads)
+            into.append(_followed(z.view_as(z) if edit is None else edit(z), self.grad))
+            return (rearrange(into[-1], "... head d_head -> ... (head d_head)"),), kwargs
+
+        return hook
+
+    def output(self, into: list[Tensor], *, edit: Edit | None = None, scale: float = 1.0, copied: bool = False) -> Hook:
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             raw = output[0] if isinstance(output, tuple) else output
-            first = by_prompt(raw) if scale == 1.0 else by_prompt(raw) * scale
-            first = _followed(first if edit is None else edit(first), grad)
+            first = self.by_prompt(raw) if scale == 1.0 else self.by_prompt(raw) * scale
+            first = _followed(first if edit is None else edit(first), self.grad)
             into.append(first)
             own = first.view_as(raw) if scale == 1.0 else first.view_as(raw) / scale
             own = own.clone() if copied else own
@@ -213,36 +228,27 @@ def _block_hooks(
 
         return hook
 
-    def keep_call(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        kept.attention.append((args, kwargs))
 
-    def keep_z(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        z = args[0].unflatten(-1, (model.n_heads, -1))
-        edit = edits.get(("z", layer))
-        z = _followed(z.view_as(z) if edit is None else edit(z), grad)
-        kept.z.append(z)
-        return (z.flatten(-2),), kwargs
-
-    def own_input(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        # its gradient is the MLP's alone, whoever else reads the same
-        kept.mlp_in.append(_followed(by_prompt(args[0].view_as(args[0])), grad))
-        return (kept.mlp_in[-1].view_as(args[0]), *args[1:]), kwargs
-
-    found.append((block, keep_input(kept.pre), True))
-    found.append((attention_module(model, layer), keep_call, True))
-    for path in dict.fromkeys((sites.q, sites.k, sites.v)):
-        module = part_of(model, path, layer)
-        slots = [slot for slot in "qkv" if getattr(sites, slot) == path]
-        found += [(module, keep_output(getattr(kept, slot)), False) for slot in slots]
-    found.append((part_of(model, sites.o, layer), keep_z, True))
-    found.append((part_of(model, sites.o, layer), keep_output(kept.o), False))
-    found.append((part_of(model, sites.attn_out, layer), keep_output(kept.attn, scale=sites.resid_scale), False))
+def _block_hooks(
+    model: Model, kept: Record, keep: _Keep, layer: int, edits: Mapping[tuple[str, int], Edit]
+) -> list[tuple[nn.Module, Hook, bool]]:
+    sites, block = mapped(model), blocks(model)[layer]
+    o, attn_out = part_of(model, sites.o, layer), part_of(model, sites.attn_out, layer)
+    found: list[tuple[nn.Module, Hook, bool]] = [
+        (block, keep.input(kept.pre), True),
+        (attention_module(model, layer), keep.call(kept.attention), True),
+    ]
+    for slot in "qkv":
+        found.append((part_of(model, getattr(sites, slot), layer), keep.output(getattr(kept, slot)), False))
+    found.append((o, keep.heads(kept.z, model.n_heads, edits.get(("z", layer))), True))
+    found.append((o, keep.output(kept.o), False))
+    found.append((attn_out, keep.output(kept.attn, scale=sites.resid_scale), False))
     if sites.mlp is not None and sites.mlp_out is not None:
         source = block if sites.resid_mid is None else part_of(model, sites.resid_mid, layer)
-        found.append((source, keep_input(kept.mid), True))
-        found.append((part_of(model, sites.mlp_chain[0], layer), own_input, True))
+        found.append((source, keep.input(kept.mid), True))
+        found.append((part_of(model, sites.mlp_chain[0], layer), keep.own_input(kept.mlp_in), True))
         # copied: Falcon's blocks add attention's output to the MLP's in place
-        out = keep_output(kept.mlp, edits.get(("mlp", layer)), sites.resid_scale, copied=True)
+        out = keep.output(kept.mlp, edit=edits.get(("mlp", layer)), scale=sites.resid_scale, copied=True)
         found.append((part_of(model, sites.mlp_out, layer), out, False))
     return found
 

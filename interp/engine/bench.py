@@ -150,7 +150,7 @@ class Bench:
 
     def chosen_circuit(self, ref: CheckpointRef, spec: TaskSpec) -> Circuit:
         """The circuit of a checkpoint, with those edges in it that reach 80 % faithfulness."""
-        from interp.circuits.formation.track import chosen_edges
+        from interp.circuits.formation.tracked import chosen_edges
 
         return chosen_edges(self.circuit(ref, spec), self.formation(ref, spec))
 
