@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -11,8 +10,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from interp.errors import InputError
 from interp.figures import style
+from interp.figures.places import is_head, layer_ticks, names_of, node_of, places_of, short_name, x_range
 from interp.figures.scores import Scores, frames
 
 MAX_EDGES = 150
@@ -20,7 +19,6 @@ MAX_EDGES_FRAME = 60
 MAX_FRAMES = 48
 MIN_FRAMES = 12
 WIDTHS = (0.6, 1.4, 2.6, 4.2, 6.5)
-_NODE = re.compile(r"L(\d+)(?:H(\d+)|\.(\w+))?$")
 
 
 def draw_circuit(
@@ -89,11 +87,11 @@ class _View(NamedTuple):
 def _view(
     pairs: Sequence[tuple[float, Scores]], marks: Mapping[float, str], top_node: float, top_edge: float, limit: int
 ) -> _View:
-    places = _places([name for _, scores in pairs for name in _names(scores)])
+    places = places_of([name for _, scores in pairs for name in names_of(scores)])
     drawn = [_traces(scores, places, top_node, top_edge, limit) for _, scores in pairs]
     rows = sorted({y for _, y in places.values()})
-    layout: dict[str, Any] = {"xaxis.range": _x_range(places), "yaxis.range": [rows[0] - 0.7, rows[-1] + 0.7]}
-    layout |= {f"yaxis.{name}": value for name, value in _layer_ticks(places).items()}
+    layout: dict[str, Any] = {"xaxis.range": x_range(places), "yaxis.range": [rows[0] - 0.7, rows[-1] + 0.7]}
+    layout |= {f"yaxis.{name}": value for name, value in layer_ticks(places).items()}
     layout["sliders"] = [_slider([step for step, _ in pairs], drawn, marks)] if len(pairs) > 1 else []
     height = np.clip(160 + 74 * len(rows), 320, max(860, 44 * len(rows)))  # many layers: no closer than nodes are tall
     return _View(traces=drawn[-1], layout=layout, height=int(height))
@@ -114,62 +112,6 @@ def circuit_data(circuit: Any) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["step", "kind", "source", "target", "score"])
 
 
-def _node(name: str) -> str:
-    """The node that an edge's end belongs to: L2H3.q → L2H3, L2.kv0.k → L2.kv0."""
-    return re.sub(r"^(L\d+(?:H|\.kv)\d+)\.[qkv]$", r"\1", name)
-
-
-def _names(scores: Scores) -> list[str]:
-    nodes, edges = scores
-    return [*nodes, *(_node(end) for edge in edges for end in edge)]
-
-
-def _places(names: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """(x, y) of every node: embedding at the bottom, per layer a row of heads and above it the MLP, logits on top; keys
-    and values that heads share stand below these heads."""
-    unique = sorted(set(names))
-    if not unique:
-        raise InputError("the circuit has no nodes and no edges; nothing to draw")
-    found = {name: _NODE.fullmatch(name) for name in unique}
-    n_heads = 1 + max((int(m[2]) for m in found.values() if m and m[2]), default=0)
-    shared = [int(m[3][2:]) for m in found.values() if m and re.fullmatch(r"kv\d+", m[3] or "")]
-    middle = (n_heads - 1) / 2
-    layers = sorted({int(m[1]) for m in found.values() if m})
-    rank = {layer: place for place, layer in enumerate(layers)}
-    places = {}
-    others = 0
-    for name, match in found.items():
-        if match and match[2]:
-            places[name] = (float(match[2]), 2 * rank[int(match[1])] + 1.0)
-        elif match and re.fullmatch(r"kv\d+", match[3] or ""):
-            width = n_heads / (max(shared) + 1)
-            places[name] = (width * (int(match[3][2:]) + 0.5) - 0.5, 2 * rank[int(match[1])] + 0.4)
-        elif match:
-            places[name] = (middle, 2 * rank[int(match[1])] + 2.0)
-        elif name == "logits":
-            places[name] = (middle, 2 * len(layers) + 1.0)
-        else:
-            places[name] = (middle + others * 1.0, 0.0)
-            others += 1
-    return places
-
-
-def _x_range(places: Mapping[str, tuple[float, float]]) -> list[float]:
-    xs = [x for x, _ in places.values()]
-    return [min(xs) - 1.0, max(xs) + 1.0]
-
-
-def _layer_ticks(places: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
-    ticks = {}
-    for name, (_, y) in places.items():
-        match = _NODE.fullmatch(name)
-        if match and not (match[3] or "").startswith("kv"):
-            ticks[y] = f"{'heads' if match[2] else match[3] or 'layer'} {match[1]}"
-        elif not match:
-            ticks[y] = name
-    return {"tickvals": list(ticks), "ticktext": [escape(text) for text in ticks.values()]}
-
-
 def _traces(
     scores: Scores, places: Mapping[str, tuple[float, float]], top: float, top_edge: float, limit: int
 ) -> list[go.Scatter]:
@@ -177,7 +119,7 @@ def _traces(
     nodes, edges = scores
     merged: dict[tuple[str, str], dict[str, float]] = {}
     for (source, target), value in edges.items():
-        merged.setdefault((_node(source), _node(target)), {})[target] = value
+        merged.setdefault((node_of(source), node_of(target)), {})[target] = value
     strongest = sorted(merged.items(), key=lambda item: -max(map(abs, item[1].values())))[:limit]
     lines: dict[tuple[bool, int], tuple[list[Any], list[Any]]] = {
         (sign, width): ([], []) for sign in (True, False) for width in range(len(WIDTHS))
@@ -242,14 +184,14 @@ def _node_trace(
         x=[places[name][0] for name in names],
         y=[places[name][1] for name in names],
         mode="markers+text",
-        text=[_short(n) for n in names],
+        text=[short_name(n) for n in names],
         hovertext=text,
         hovertemplate="%{hovertext}<extra></extra>",
         showlegend=False,
         cliponaxis=False,
         textfont={"size": 10, "color": [_text_colour(v, top) for v in values]},
         marker={
-            "symbol": ["circle" if _is_head(name) else "square" for name in names],
+            "symbol": ["circle" if is_head(name) else "square" for name in names],
             "size": 34,
             "color": values,
             "cmin": -top,
@@ -263,18 +205,6 @@ def _node_trace(
 
 def _text_colour(value: float, top: float) -> str:
     return style.PAPER if abs(value) > 0.62 * top else style.INK
-
-
-def _is_head(name: str) -> bool:
-    match = _NODE.fullmatch(name)
-    return bool(match and match[2])
-
-
-def _short(name: str) -> str:
-    match = _NODE.fullmatch(name)
-    if not match:
-        return escape(name[:6])
-    return f"{match[1]}.{match[2]}" if match[2] else escape(match[3] or f"L{match[1]}")[:4]
 
 
 def _curve(start: tuple[float, float], end: tuple[float, float], n: int = 9) -> tuple[list[float], list[float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ import torch
 
 from interp.errors import InputError
 from interp.figures.text import html, number, told
+from interp.hooks.buffers import Buffers, rows_of
+from interp.hooks.interventions import Intervention, changes_of
 from interp.models.building import torch_dtype
 from interp.models.handle import check_inside
 from interp.models.running import run
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
-    from interp.hooks.interventions import Intervention
     from interp.models import Model
 
 
@@ -164,129 +165,48 @@ def capture(
         InputError: a site, layer, head or position that does not exist here.
     """
     model = model.reading(decoder)
-    wanted = [sites] if isinstance(sites, str) else list(dict.fromkeys(sites))
-    for site in wanted:
-        check_site(site, model.sites)
-        if site != "logits" or interventions:
-            check_inside(model, site)
+    wanted = _checked(model, sites, edited=bool(interventions))
     chosen = {site: _layers_of(model, site, layers) for site in wanted}
+    inside = {site: chosen[site] for site in wanted if site != "logits"}
     where = {site: resolve_positions(positions, *read_at(model, site, tokens, mask)) for site in wanted}
     unembed_at = resolve_positions(logits_at, *read_at(model, "logits", tokens, mask))
     picks = {site: _pick(model, site, heads, where[site]) for site in wanted}
-    changes = _changes(model, interventions, tokens, mask)
+    changes = changes_of(model, interventions, tokens, mask)
     edited = any(site in ("resid_pre", "resid_post") for site, _ in changes)
-    buffers = _Buffers(
-        rows=_rows(
-            {site: chosen[site] for site in wanted if site != "logits"},
-            apart=edited or (len(wanted) > 1 and not is_plain(model)),
-        ),
-        dtype=None if dtype is None else torch_dtype(dtype),
-        device=device,
-    )
-    looks: dict[Spot, Look] = {spot: partial(buffers.keep, spot, picks[spot[0]]) for spot in buffers.rows}
-    leaves: dict[Spot, Tensor] = {}
-    if gradients_of is not None:
-        for site in wanted:
-            for layer in chosen[site] if site != "logits" else []:
-                changes.setdefault((site, layer), []).append(partial(_add_leaf, leaves, (site, layer)))
-    gradients = None
+    rows = rows_of(inside, apart=edited or (len(wanted) > 1 and not is_plain(model)))
+    buffers = Buffers(rows=rows, dtype=None if dtype is None else torch_dtype(dtype), device=device)
+    looks: dict[Spot, Look] = {spot: partial(buffers.keep, spot, picks[spot[0]]) for spot in rows}
+    leaves = {} if gradients_of is None else _add_leaves(changes, inside)
+    unembed = "logits" in wanted or gradients_of is not None
     with torch.no_grad() if gradients_of is None else _with_gradients():
-        given = tokens.clone() if tokens.is_inference() and gradients_of is not None else tokens
-        unembed = "logits" in wanted or gradients_of is not None
+        given = tokens.clone() if tokens.is_inference() else tokens  # no gradient flows through an inference tensor
         logits = run(model, given, mask, changes=changes, looks=looks, logits_at=unembed_at, logits=unembed)
-        if gradients_of is not None:
-            assert logits is not None
-            gradients = _gradients(gradients_of(logits).sum(), leaves, picks)
-    values = buffers.values(wanted)
-    if "logits" in wanted:
-        assert logits is not None
-        values["logits"] = buffers.cast(
-            logits.detach() if positions is None or unembed_at is not None else picks["logits"](logits.detach())
-        )[None]
-    coords = {
-        site: _coords(
-            model, site, chosen[site], heads, positions if site != "logits" or logits_at is None else logits_at
-        )
-        for site in wanted
-    }
+        gradients = None if gradients_of is None else _gradients(gradients_of, logits, leaves, picks)
+    values = buffers.values()
+    if "logits" in wanted and logits is not None:
+        shown = logits.detach()
+        values["logits"] = buffers.cast(shown if unembed_at is not None else picks["logits"](shown))[None]
+    at = dict.fromkeys(wanted, positions) | ({} if logits_at is None else {"logits": logits_at})
+    coords = {site: _coords(model, site, chosen[site], heads, at[site]) for site in wanted}
     return Activations(
         tensors={site: values[site] for site in wanted},
         coords=coords,
-        gradients=None
-        if gradients is None
-        else Activations(tensors=gradients, coords={site: coords[site] for site in gradients}),
+        gradients=None if gradients is None else Activations(tensors=gradients, coords=coords),
     )
 
 
-def _changes(
-    model: Model, interventions: Sequence[Intervention], tokens: Tensor, mask: Tensor | None
-) -> dict[Spot, list[Change]]:
-    if not interventions:
-        return {}
-    from interp.hooks.interventions import changes_of
-
-    return changes_of(model, interventions, tokens, mask)
+def _checked(model: Model, sites: str | Sequence[str], *, edited: bool) -> list[str]:
+    """The sites, each once. Raises InputError for one that the model does not have or nobody can see into."""
+    wanted = [sites] if isinstance(sites, str) else list(dict.fromkeys(sites))
+    for site in wanted:
+        check_site(site, model.sites)
+        if site != "logits" or edited:
+            check_inside(model, site)
+    return wanted
 
 
 def _layers_of(model: Model, site: str, layers: int | Sequence[int] | None) -> list[int]:
     return [0] if site in GLOBAL_SITES else check_indices("layer", layers, n_layers_at(model, site))
-
-
-def _rows(sites: Mapping[str, list[int]], *, apart: bool) -> dict[Spot, tuple[str, int, int]]:
-    """For each spot to look at: the buffer it is kept in, its row there and how many rows the buffer has.
-
-    The residual stream after a block is the one before the next: asked for both at neighbouring layers, it is kept once;
-    unless somebody may change it between the two (`apart`).
-    """
-    rows: dict[Spot, tuple[str, int, int]] = {}
-    layers = sites.get("resid_post") or [-1]
-    n = len(layers)
-    once = not apart and {"resid_pre", "resid_post"} <= set(sites) and layers == list(range(layers[0], layers[0] + n))
-    for site, here in sites.items():
-        for row, layer in enumerate(here):
-            if once and site == "resid_pre" and row > 0:
-                continue
-            if once and site in ("resid_pre", "resid_post"):
-                rows[site, layer] = ("stream", row + (site == "resid_post"), n + 1)
-            else:
-                rows[site, layer] = (site, row, len(here))
-    return rows
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Buffers:
-    """One tensor a site, allocated when the first of its rows comes by and filled row by row."""
-
-    rows: Mapping[Spot, tuple[str, int, int]]
-    dtype: torch.dtype | None
-    device: str | torch.device | None
-    filled: dict[str, Tensor] = field(default_factory=dict)
-    kept: set[Spot] = field(default_factory=set)
-
-    def keep(self, spot: Spot, pick: Callable[[Tensor], Tensor], seen: Tensor) -> None:
-        name, row, n_rows = self.rows[spot]
-        part = pick(seen.detach())
-        buffer = self.filled.get(name)
-        if buffer is None:
-            dtype, device = self.dtype or part.dtype, self.device or part.device
-            buffer = self.filled[name] = torch.empty((n_rows, *part.shape), dtype=dtype, device=device)
-        if part.shape != buffer.shape[1:]:
-            raise InputError(f"{spot[0]} has other sizes in layer {spot[1]} than before; capture its layers one by one")
-        buffer[row] = part
-        self.kept.add(spot)
-
-    def cast(self, tensor: Tensor) -> Tensor:
-        return tensor.to(dtype=self.dtype, device=self.device)
-
-    def values(self, sites: Sequence[str]) -> dict[str, Tensor]:
-        """Raises InputError for a row that nothing filled: what it holds is no activation."""
-        for site, layer in self.rows.keys() - self.kept:
-            raise InputError(f"nothing was seen of {site} in layer {layer}: a part of the module runs it out of sight")
-        found = dict(self.filled)
-        stream = found.pop("stream", None)
-        if stream is not None:
-            found |= {"resid_pre": stream[:-1], "resid_post": stream[1:]}
-        return found
 
 
 @contextmanager
@@ -296,16 +216,29 @@ def _with_gradients() -> Iterator[None]:
         yield
 
 
-def _add_leaf(leaves: dict[Spot, Tensor], spot: Spot, seen: Tensor) -> None:
-    """Adds a leaf of zeros to a site: its gradient is the site's."""
-    leaves[spot] = torch.zeros_like(seen, requires_grad=True)
-    seen += leaves[spot]
+def _add_leaves(changes: dict[Spot, list[Change]], sites: Mapping[str, list[int]]) -> dict[Spot, Tensor]:
+    """Adds a leaf of zeros to each site, after all other changes: its gradient is the site's. Filled as the pass goes by."""
+    leaves: dict[Spot, Tensor] = {}
+
+    def add(spot: Spot, seen: Tensor) -> None:
+        leaves[spot] = torch.zeros_like(seen, requires_grad=True)
+        seen += leaves[spot]
+
+    for site, layers in sites.items():
+        for layer in layers:
+            changes.setdefault((site, layer), []).append(partial(add, (site, layer)))
+    return leaves
 
 
 def _gradients(
-    total: Tensor, leaves: Mapping[Spot, Tensor], picks: Mapping[str, Callable[[Tensor], Tensor]]
+    of: Callable[[Tensor], Tensor],
+    logits: Tensor | None,
+    leaves: Mapping[Spot, Tensor],
+    picks: Mapping[str, Callable[[Tensor], Tensor]],
 ) -> dict[str, Tensor]:
-    """Site -> gradients [layer, …] of `total` (zero where it does not depend on the site)."""
+    """Site -> gradients [layer, …] of what is computed from the logits (zero where it does not depend on the site)."""
+    assert logits is not None
+    total = of(logits).sum()
     if not total.requires_grad:
         raise InputError("gradients_of gave a number that does not follow from the logits by steps with gradients")
     found = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)

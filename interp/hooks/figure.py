@@ -41,15 +41,13 @@ def activation_figure(
         part = dims[3]
         columns = [str(place) for place in acts.coords[site].get(part, range(by_place.shape[2]))]
         grid, title = by_place.mean(1), f"{site}: norm of every {part}, positions and {each}"
-        return _grid(grid, layers, columns, title, part)
-    positions = acts.coords[site].get("pos", list(range(by_place.shape[1])))
-    names = _labels(labels, by_place.shape[1], [str(place) for place in positions])
-    return _grid(by_place, layers, names, f"{site}: norm, {each}", "position")
-
-
-def _grid(grid, layers, columns, title, column_title):  # type: ignore[no-untyped-def]
+    else:
+        part = "position"
+        positions = acts.coords[site].get("pos", list(range(by_place.shape[1])))
+        columns = _labels(labels, by_place.shape[1], [str(place) for place in positions])
+        grid, title = by_place, f"{site}: norm, {each}"
     return grids.heatmap(
-        grid.numpy(), layers, columns, title=title, row_title="layer", column_title=column_title, unit="L2 norm"
+        grid.numpy(), layers, columns, title=title, row_title="layer", column_title=part, unit="L2 norm"
     )
 
 

@@ -11,10 +11,10 @@ import torch
 from interp.figures.text import html, told
 from interp.hooks.activations import capture
 from interp.models import weights
-from interp.models.handle import check_tokens
 from interp.models.shadowing import evaluating
 from interp.models.site_tensors import check_indices, mapped
 from interp.models.state import agree, proved, refusal
+from interp.models.tokens import check_tokens
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

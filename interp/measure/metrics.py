@@ -15,8 +15,8 @@ import torch
 
 from interp.errors import InputError, unknown
 from interp.measure import scoring
-from interp.models.handle import check_vocabulary
 from interp.models.site_tensors import resolve_positions
+from interp.models.tokens import check_vocabulary
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from interp.models import native, showing
 from interp.models.shadowing import alone
 from interp.models.state import state_of
 from interp.models.swapping import copy_into
+from interp.models.tokens import check_logits, check_tokens, whole_prompts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +79,7 @@ class Model:
         with alone:
             output = self.module(**self.inputs(tokens, mask))
         if self.opaque or self.own:
-            self._check_output(output, tokens)
+            check_logits(self, output, tokens)
         return output if isinstance(output, torch.Tensor) else output.logits
 
     def inputs(
@@ -95,7 +95,7 @@ class Model:
         """
         check_tokens(self, tokens, mask)
         if self.opaque or self.own:
-            return self._first_argument(tokens, mask)
+            return whole_prompts(self, tokens, mask)
         if mask is not None:  # masked places may hold any number, and the embedding needs a row for it
             tokens = tokens.clamp(0, self.n_tokens - 1)
         inputs: dict[str, Tensor | bool] = {"input_ids": tokens.to(self.device)}
@@ -154,25 +154,6 @@ class Model:
         if start is None:
             raise InputError(f"{self.config['architecture']} names no decoder_start_token_id; give `decoder` tokens")
         return torch.full((n_prompts, 1), int(start))
-
-    def _check_output(self, output: Any, tokens: Tensor) -> None:
-        logits = output if isinstance(output, torch.Tensor) else getattr(output, "logits", None)
-        if not isinstance(logits, torch.Tensor) or logits.dim() != 3 or logits.shape[:2] != tokens.shape:
-            got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else f"a {type(output).__name__}"
-            raise InputError(
-                f"{self.config['architecture']} gives {got} for tokens {tuple(tokens.shape)}; "
-                "expected logits [prompt, pos, vocab], or an object that has them as .logits"
-            )
-
-    def _first_argument(self, tokens: Tensor, mask: Tensor | None) -> dict[str, Tensor | bool]:
-        """What an opaque module's forward is called with: the tokens, by the name of its first parameter."""
-        kind = self.config["architecture"]
-        if mask is not None and not bool(mask.all()):
-            raise InputError(f"{kind} is a module of one's own: it is given whole prompts, and these have padding")
-        first = next(iter(inspect.signature(self.module.forward).parameters.values()), None)
-        if first is None or first.kind not in (first.POSITIONAL_OR_KEYWORD, first.KEYWORD_ONLY):
-            raise InputError(f"{kind}.forward has no named first argument to take tokens [prompt, pos]")
-        return {first.name: tokens.to(self.device)}
 
     def swap(self, state_dict: Mapping[str, Tensor], *, ref: CheckpointRef | None = None) -> None:
         """Copy other weights into the module's own tensors, in place; a cached bridge is discarded.
@@ -303,30 +284,3 @@ def check_inside(model: Model, what: str) -> None:
         raise InputError(
             f"no {what} of {model.config['architecture']}, a module of one's own: only its logits and weights are known"
         )
-
-
-def check_tokens(model: Model, tokens: Any, mask: Any) -> None:
-    """Raises InputError unless `tokens` are token ids [prompt, pos] that fit the model and `mask` has their shape."""
-    if (
-        not isinstance(tokens, torch.Tensor)
-        or tokens.dim() != 2
-        or tokens.is_floating_point()
-        or tokens.dtype == torch.bool
-    ):
-        got = f"{tokens.dtype} {tuple(tokens.shape)}" if isinstance(tokens, torch.Tensor) else type(tokens).__name__
-        raise InputError(f"expected tokens as integers [prompt, pos], got {got}")
-    if tokens.shape[1] > model.n_ctx:
-        raise InputError(f"{tokens.shape[1]} tokens do not fit the model's context of {model.n_ctx}")
-    if mask is not None and (not isinstance(mask, torch.Tensor) or mask.shape != tokens.shape):
-        raise InputError(
-            f"expected a mask of the tokens' shape {tuple(tokens.shape)}, got {tuple(getattr(mask, 'shape', ()))}"
-        )
-    check_vocabulary(tokens if mask is None else tokens.where(mask.to(tokens.device).bool(), 0), model.n_tokens)
-
-
-def check_vocabulary(tokens: Tensor, n: int, *, what: str = "token") -> None:
-    """Raises InputError unless all are token ids out of a vocabulary of n, the model's."""
-    if tokens.numel():
-        low, high = (int(extreme) for extreme in tokens.aminmax())
-        if low < 0 or high >= n:
-            raise InputError(f"there is no {what} {low if low < 0 else high} in this model's vocabulary of {n}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,9 +24,6 @@ from interp.models.shadowing import evaluating
 from interp.models.site_tensors import blocks
 from interp.models.sites import Sites
 from interp.models.weights import logits as unembedded
-
-if TYPE_CHECKING:
-    pass
 
 AT_MODEL = ("embed", "pos_embed", "blocks", "ln_final", "unembed")
 PATHS = (

@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from interp.models.attention import Edit, attention_module, edited_attention
+from interp.models.attention import attention_module, edited_attention
 from interp.models.by_bridge import run_bridge
-from interp.models.experts import edit_experts
-from interp.models.handle import check_tokens
-from interp.models.shadowing import Put, alone, evaluating, on_input, on_output, shadowing
+from interp.models.reaching import Done, reach, stop_after_the_last
+from interp.models.shadowing import alone, evaluating, on_input, shadowing
 from interp.models.site_tensors import (
     Change,
     Look,
     Spot,
-    View,
     as_it_is,
     blocks,
     mapped,
@@ -31,6 +29,7 @@ from interp.models.site_tensors import (
 )
 from interp.models.sites import EXPERT_SITES, GLOBAL_SITES, SCORE_SITES, in_stack
 from interp.models.state import agree, is_plain, proved, refusal, state_of, uncompiled
+from interp.models.tokens import check_tokens
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -38,10 +37,6 @@ if TYPE_CHECKING:
 
     from interp.models.handle import Model
     from interp.models.state import State
-
-
-class _Done(Exception):
-    """All that was asked for has been seen."""
 
 
 def run(
@@ -95,15 +90,15 @@ def _pass(
     early = logits_at is not None and state.is_plain
     at = None if logits_at is None else _at(model, logits_at)
     with evaluating(model.module), uncompiled(state), shadowing() as put:
-        scores, patterns = _reach(
-            model, put, changes, looks if logits else _stop_after_the_last(looks), calls, tokens.shape
+        scores, patterns = reach(
+            model, put, changes, looks if logits else stop_after_the_last(looks), calls, tokens.shape
         )
         if early:
             on_input(put, part_of(model, mapped(model).unembed), lambda stream: stream[at])
         with edited_attention(model, scores, patterns):
             try:
                 output = model.module(**inputs)
-            except _Done:
+            except Done:
                 output = None
     _check_calls(model, calls, looks, stopped=output is None)
     if output is None:
@@ -214,90 +209,3 @@ def _is_stream(model: Model, tokens: Tensor, mask: Tensor | None, stack: str, la
 
 def _raise(x: Tensor) -> None:
     x += 1.0
-
-
-def _reach(
-    model: Model,
-    put: Put,
-    changes: Mapping[Spot, Sequence[Change]],
-    looks: Mapping[Spot, Look],
-    calls: dict[Spot, int],
-    shape: torch.Size,
-) -> tuple[dict[Spot, Edit], dict[Spot, Edit]]:
-    """Puts the changes and looks in the module's way, counting calls; gives back those of attention scores and of patterns."""
-    parts = blocks(model)
-    scores: dict[str, dict[Spot, Edit]] = {"attn_scores": {}, "pattern": {}}
-    experts: dict[int, dict[str, tuple[Edit, bool]]] = {}
-    for spot in calls:
-        (site, layer), changed, look = spot, changes.get(spot, ()), looks.get(spot)
-        if site in SCORE_SITES:
-            stack, name = in_stack(site)
-            scores[name][stack, layer] = _counted(spot, calls, _edit(changed, look))
-        elif site in EXPERT_SITES:
-            experts.setdefault(layer, {})[site] = _counted(spot, calls, _edit(changed, look)), bool(changed)
-        else:
-            where = place(model, site, layer, parts)
-            view = _unflattened(where.view, shape) if where.flat else where.view
-            edit = _edit(changed, look, view, in_place=where.in_place, scale=where.scale)
-            (on_input if where.is_input else on_output)(put, where.module, _counted(spot, calls, edit))
-    for layer, edits in experts.items():
-        edit_experts(model, put, layer, edits, shape)
-    return scores["attn_scores"], scores["pattern"]
-
-
-def _stop_after_the_last(looks: Mapping[Spot, Look]) -> dict[Spot, Look]:
-    """The looks, of which the last one to be called ends the pass."""
-    left = len(looks)
-
-    def counted(look: Look) -> Look:
-        def last_stops(tensor: Tensor) -> None:
-            nonlocal left
-            look(tensor)
-            left -= 1
-            if left == 0:
-                raise _Done
-
-        return last_stops
-
-    return {spot: counted(look) for spot, look in looks.items()}
-
-
-def _counted(spot: Spot, calls: dict[Spot, int], edit: Edit) -> Edit:
-    def counted(raw: Tensor) -> Tensor:
-        calls[spot] += 1
-        return edit(raw)
-
-    return counted
-
-
-def _unflattened(view: View, shape: torch.Size) -> View:
-    return lambda raw: view(raw).unflatten(0, shape)  # the first axis is all positions of all prompts
-
-
-def _edit(
-    changed: Sequence[Change], look: Look | None, view: View = as_it_is, *, in_place: bool = False, scale: float = 1.0
-) -> Edit:
-    """What is made of a raw tensor: the changes, in their order, then the look. The site is `scale` times the view."""
-
-    def scaled(raw: Tensor) -> Tensor:
-        shown = view(raw) * scale
-        for change in changed:
-            change(shown)
-        if look is not None:
-            look(shown)
-        if not changed:
-            return raw
-        raw = raw.clone()
-        view(raw).copy_(shown / scale)
-        return raw
-
-    def edit(raw: Tensor) -> Tensor:
-        if changed:
-            raw = raw if in_place else raw.clone()
-            for change in changed:
-                change(view(raw))
-        if look is not None:
-            look(view(raw))
-        return raw
-
-    return edit if scale == 1.0 else scaled
