@@ -32,64 +32,73 @@ def harness_model(model: Model, tokenizer: Any = None) -> Any:
     """
     try:
         from lm_eval.api.model import TemplateLM
-        from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
     except ImportError as error:
         raise InputError(f"lm-eval is not installed ({error}): pip install 'interp[lm-eval]'") from error
     tokenizer = model.tokenizer if tokenizer is None else tokenizer
     if tokenizer is None:
         raise InputError("lm-eval needs a tokenizer: the model has none and none was given")
+    made = type("HarnessModel", (_Scorer, TemplateLM), {})()  # lm-eval is an extra: its class is known only here
+    made.model, made.tokenizer = model, tokenizer
+    return made
 
-    class HarnessModel(TemplateLM):  # type: ignore[misc, valid-type]
-        """lm-eval splits texts into contexts and continuations; interp scores them."""
 
-        @property
-        def eot_token_id(self) -> int:
-            return tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id
+class _Scorer:
+    """lm-eval splits texts into contexts and continuations; interp scores them."""
 
-        @property
-        def prefix_token_id(self) -> int:
-            return tokenizer.bos_token_id if tokenizer.bos_token_id is not None else self.eot_token_id
+    model: Model
+    tokenizer: Any
+    cache_hook: Any
 
-        @property
-        def tokenizer_name(self) -> str:
-            return getattr(tokenizer, "name_or_path", type(tokenizer).__name__).replace("/", "__")
+    @property
+    def eot_token_id(self) -> int:
+        end = self.tokenizer.eos_token_id
+        return self.tokenizer.pad_token_id if end is None else end
 
-        def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
-            if add_special_tokens is None and not string.startswith(tokenizer.decode([self.prefix_token_id])):
-                return tokenizer.encode(string)
-            return tokenizer.encode(string, add_special_tokens=bool(add_special_tokens))
+    @property
+    def prefix_token_id(self) -> int:
+        start = self.tokenizer.bos_token_id
+        return self.eot_token_id if start is None else start
 
-        def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
-            with evaluating(model.module), torch.no_grad():
-                answers = log_likelihoods(model, [(context, continuation) for _, context, continuation in requests])
-            for (texts, _, _), answer in zip(requests, answers, strict=True):
-                if texts is not None:
-                    self.cache_hook.add_partial("loglikelihood", texts, answer)
-            return answers
+    @property
+    def tokenizer_name(self) -> str:
+        return getattr(self.tokenizer, "name_or_path", type(self.tokenizer).__name__).replace("/", "__")
 
-        def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-            totals = []
-            for (text,) in [request.args for request in requests]:
-                windows = get_rolling_token_windows(self.tok_encode(text), self.prefix_token_id, model.n_ctx, 1)
-                found = self._loglikelihood_tokens([(None, *make_disjoint_window(window)) for window in windows])
-                totals.append(sum(log_prob for log_prob, _ in found))
-                self.cache_hook.add_partial("loglikelihood_rolling", (text,), totals[-1])
-            return totals
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        if add_special_tokens is None and not string.startswith(self.tokenizer.decode([self.prefix_token_id])):
+            return self.tokenizer.encode(string)
+        return self.tokenizer.encode(string, add_special_tokens=bool(add_special_tokens))
 
-        def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-            outputs = [""] * len(requests)
-            wanted: dict[tuple[Any, ...], list[int]] = {}
-            for index, request in enumerate(requests):
-                wanted.setdefault(_settings(request.args[1]), []).append(index)
-            for (stop, max_new_tokens, temperature), indices in wanted.items():
-                contexts = [self.tok_encode(requests[index].args[0]) for index in indices]
-                written = _written(model, tokenizer, contexts, stop, max_new_tokens, temperature)
-                for index, text in zip(indices, written, strict=True):
-                    outputs[index] = text
-                    self.cache_hook.add_partial("generate_until", requests[index].args, text)
-            return outputs
+    def _loglikelihood_tokens(self, requests: Sequence[Any], **_: Any) -> list[tuple[float, bool]]:
+        with evaluating(self.model.module), torch.no_grad():
+            answers = log_likelihoods(self.model, [(context, continuation) for _, context, continuation in requests])
+        for (texts, _, _), answer in zip(requests, answers, strict=True):
+            if texts is not None:
+                self.cache_hook.add_partial("loglikelihood", texts, answer)
+        return answers
 
-    return HarnessModel()
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+        totals = []
+        for (text,) in [request.args for request in requests]:
+            windows = get_rolling_token_windows(self.tok_encode(text), self.prefix_token_id, self.model.n_ctx, 1)
+            found = self._loglikelihood_tokens([(None, *make_disjoint_window(window)) for window in windows])
+            totals.append(sum(log_prob for log_prob, _ in found))
+            self.cache_hook.add_partial("loglikelihood_rolling", (text,), totals[-1])
+        return totals
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        outputs = [""] * len(requests)
+        wanted: dict[tuple[Any, ...], list[int]] = {}
+        for index, request in enumerate(requests):
+            wanted.setdefault(_settings(request.args[1]), []).append(index)
+        for (stop, max_new_tokens, temperature), indices in wanted.items():
+            contexts = [self.tok_encode(requests[index].args[0]) for index in indices]
+            written = _written(self.model, self.tokenizer, contexts, stop, max_new_tokens, temperature)
+            for index, text in zip(indices, written, strict=True):
+                outputs[index] = text
+                self.cache_hook.add_partial("generate_until", requests[index].args, text)
+        return outputs
 
 
 def _written(

@@ -46,39 +46,43 @@ def behaviour_figure(table: Any, jumps: Any = None, *, controls: Collection[str]
     runs = _chosen(styles, set(data["run"].unique()))
     data = data[data["run"].isin(runs)]
     curves = _ordered_curves(table, data)[:MAX_CURVES]
-    figure = make_subplots(
-        rows=2,
-        cols=1,
-        shared_xaxes=True,
-        vertical_spacing=0.025,
-        row_heights=[0.72, 0.28] if len(runs) > 3 else [0.85, 0.15],
-    )
     zero = style.zero_place(data["step"])
-    buttons: list[dict[str, Any]] = []
+    traces: list[tuple[go.Scatter, int]] = []
     shown: list[int] = []
+    layouts: list[tuple[str, dict[str, Any]]] = []
     for place, (task, measure) in enumerate(curves):
         part = data[(data["task"] == task) & (data["measure"] == measure)]
         found = outcomes(table, jumps, task, measure)
         found = found[found["run"].isin(runs)]
-        traces = _lines(part, styles, runs, zero, measure) + _strip(found, styles, runs, zero)
-        for trace, row in traces:
-            figure.add_trace(trace.update(visible=place == 0), row=row, col=1)
-        shown += [place] * len(traces)
-        buttons.append({"label": f"{task}: {style.pretty(measure)}", "layout": _y_axis(part, measure, found, zero)})
-    menu = [
-        {
-            "label": button["label"],
-            "method": "update",
-            "args": [{"visible": [place == owner for owner in shown]}, button["layout"]],
-        }
-        for place, button in enumerate(buttons)
-    ]
-    height = 470 + 9 * len(runs)
-    style.styled(figure, height=height, hovermode="closest", margin={"t": 56, "r": 190})
-    axis = style.step_axis(data["step"])
+        own = _lines(part, styles, runs, zero, measure) + _strip(found, styles, runs, zero)
+        traces += [(trace.update(visible=place == 0), row) for trace, row in own]
+        shown += [place] * len(own)
+        layouts.append((f"{task}: {style.pretty(measure)}", _y_axis(part, measure, found, zero)))
+    figure = _rooms(len(runs), style.step_axis(data["step"]))
+    for trace, row in traces:
+        figure.add_trace(trace, row=row, col=1)
+    if layouts:
+        figure.update_layout({name.replace(".", "_"): value for name, value in layouts[0][1].items()})
+    if len(layouts) > 1:
+        visible = [[place == owner for owner in shown] for place in range(len(layouts))]
+        buttons = [
+            {"label": label, "method": "update", "args": [{"visible": here}, layout]}
+            for (label, layout), here in zip(layouts, visible, strict=True)
+        ]
+        figure.update_layout(updatemenus=[style.dropdown(buttons)])
+    elif layouts:
+        figure.update_layout(title={"text": layouts[0][0], "font": {"size": 14}, "x": 0.0, "xref": "paper"})
+    return figure
+
+
+def _rooms(n_runs: int, axis: dict[str, Any]) -> go.Figure:
+    """Two empty panels over one step axis: the curves, and below them a row a run."""
+    heights = [0.72, 0.28] if n_runs > 3 else [0.85, 0.15]
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.025, row_heights=heights)
+    style.styled(figure, height=470 + 9 * n_runs, hovermode="closest", margin={"t": 56, "r": 190})
     figure.update_xaxes(**{**axis, "title": None, "showticklabels": False, "ticks": ""}, row=1, col=1)
     figure.update_xaxes(**axis, row=2, col=1)
-    rows = {"range": [-0.8, len(runs) - 0.2], "showgrid": False, "showticklabels": False, "ticks": ""}
+    rows = {"range": [-0.8, n_runs - 0.2], "showgrid": False, "showticklabels": False, "ticks": ""}
     figure.update_yaxes(**rows, row=2, col=1)
     figure.add_annotation(
         text="jump<br>interval,<br>by run",
@@ -92,14 +96,7 @@ def behaviour_figure(table: Any, jumps: Any = None, *, controls: Collection[str]
         y=0.5,
         yref="y2 domain",
     )
-    figure.update_layout(legend={"tracegroupgap": 2, "x": 1.01, "y": 1})
-    if buttons:
-        figure.update_layout({name.replace(".", "_"): value for name, value in buttons[0]["layout"].items()})
-    if len(menu) > 1:
-        figure.update_layout(updatemenus=[style.dropdown(menu)])
-    elif menu:
-        figure.update_layout(title={"text": buttons[0]["label"], "font": {"size": 14}, "x": 0.0, "xref": "paper"})
-    return figure
+    return figure.update_layout(legend={"tracegroupgap": 2, "x": 1.01, "y": 1})
 
 
 def _ordered_curves(table: pd.DataFrame, data: pd.DataFrame) -> list[tuple[str, str]]:

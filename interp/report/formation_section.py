@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from interp.figures import style
+from interp.report.columns import Column, html_table, numbers, words
 from interp.report.formation import HINDSIGHT, formation_data, trajectory_data
 from interp.report.formation_figures import (
     MAX_RUNS,
@@ -18,7 +19,6 @@ from interp.report.formation_figures import (
 )
 from interp.report.rows import records_of
 from interp.report.section import Material, Section, caption, figure_html, section
-from interp.report.tables import Column, html_table, numbers, words
 
 
 def formation_section(material: Material) -> Section | str:

@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 from interp.errors import InputError
 from interp.figures import style
 from interp.prevalence import Prevalence, prevalence
+from interp.report.columns import Column, html_table, numbers, words
 from interp.report.rows import records_of, rows_of
 from interp.report.section import Material, Section, caption, figure_html, section
-from interp.report.tables import Column, html_table, numbers, words
 
 LEAST_TASKS = 2
 N_PLANTED = 20  # of each kind and measure: power to .1, within the time that a page may take

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -54,48 +55,8 @@ def gpt3_arithmetic(*, operation: str = "+", n_digits: int = 2, shots: int = 0, 
     _check.whole(name, "n_digits", n_digits, low=1, high=1 if operation == "composite" else 9)
     _check.whole(name, "shots", shots, low=0)
     _check.fraction(name, "test_fraction", test_fraction)
-    n_numbers = 3 if operation == "composite" else 2
-
-    def draw(m: int, rng: Generator) -> Int[Tensor, "question part"]:
-        """Two or three numbers, and two operations as indices into SIGNS (unused by a single operation)."""
-        numbers = torch.randint(10**n_digits, (m, n_numbers), generator=rng)
-        return torch.cat([numbers, torch.randint(len(SIGNS), (m, 2), generator=rng)], dim=1)
-
-    def question_key(drawn: Int[Tensor, "question part"]) -> Int[Tensor, "question part"]:
-        return drawn if operation == "composite" else drawn[:, :n_numbers]
-
-    def questions(n: int, rng: Generator, seed: int, split: str) -> tuple[Tensor, ...]:
-        """Questions of one side of the split, each with a twin that has one other number and another answer."""
-
-        def fit(m: int) -> tuple[Tensor, ...]:
-            clean = draw(m, rng)
-            place = torch.randint(n_numbers, (m, 1), generator=rng)
-            corrupt = clean.scatter(1, place, _same_length(clean.gather(1, place), rng))
-            keep = held_out(question_key(clean), seed=seed, fraction=test_fraction) == (split == "test")
-            keep &= _answers(clean, operation) != _answers(corrupt, operation)
-            return clean[keep], corrupt[keep]
-
-        return fill(n, fit, what=name)
-
-    def texts(n: int, *, rng: Generator, seed: int = 0, split: str = "test") -> Texts:
-        clean, corrupt = questions(n, rng, seed, split)
-        before = questions(n * shots, rng, seed, "train")[0]
-        shown = _written(before, operation), _replies(before, operation)
-        solved = [f"{asked}{reply}\n\n" for asked, reply in zip(*shown, strict=True)]
-        heads = ["".join(solved[i * shots : (i + 1) * shots]) for i in range(n)]
-
-        def asked(drawn: Tensor) -> tuple[str, ...]:
-            return tuple(head + text for head, text in zip(heads, _written(drawn, operation), strict=True))
-
-        answer, wrong = (tuple(_replies(drawn, operation)) for drawn in (clean, corrupt))
-        return Texts(clean=asked(clean), corrupt=asked(corrupt), answer=answer, wrong=wrong)
-
-    def examples(n: int, *, rng: Generator, seed: int = 0) -> tuple[Example, ...]:
-        drawn = texts(n, rng=rng, seed=seed)
-        pairs = zip(drawn.clean, drawn.answer, strict=True)
-        return tuple(Example(prompt=prompt, targets=(answer,)) for prompt, answer in pairs)
-
-    longest = len(_written(torch.tensor([[10**n_digits - 1] * n_numbers + [0, 0]]), operation)[0])
+    skill = _Questions(operation=operation, n_digits=n_digits, shots=shots, test_fraction=test_fraction)
+    longest = len(_written(torch.tensor([[10**n_digits - 1] * skill.n_numbers + [0, 0]]), operation)[0])
     longest += 2 + (2 * n_digits if operation == "*" else n_digits + 1)  # the space, and a sign or the largest value
     return text_task(
         name=name,
@@ -104,12 +65,66 @@ def gpt3_arithmetic(*, operation: str = "+", n_digits: int = 2, shots: int = 0, 
         tokenizer=CharTokenizer(ALPHABET),
         end="\n",
         text=TextForm(
-            texts=texts,
-            questions=examples,
+            texts=skill.texts,
+            questions=skill.examples,
             max_bytes=(shots + 1) * longest + 2 * shots,
             protocol=Protocol(stop=("\n",), max_new_tokens=16),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Questions:
+    """Questions of one kind. What is drawn is two or three numbers, and two operations as indices into SIGNS, which a
+    single operation does not use."""
+
+    operation: str
+    n_digits: int
+    shots: int
+    test_fraction: float
+
+    @property
+    def n_numbers(self) -> int:
+        return 3 if self.operation == "composite" else 2
+
+    def draw(self, m: int, rng: Generator) -> Int[Tensor, "question part"]:
+        numbers = torch.randint(10**self.n_digits, (m, self.n_numbers), generator=rng)
+        return torch.cat([numbers, torch.randint(len(SIGNS), (m, 2), generator=rng)], dim=1)
+
+    def key(self, drawn: Int[Tensor, "question part"]) -> Int[Tensor, "question part"]:
+        """What makes a question another one."""
+        return drawn if self.operation == "composite" else drawn[:, : self.n_numbers]
+
+    def pairs(self, n: int, rng: Generator, seed: int, split: str) -> tuple[Tensor, ...]:
+        """Questions of one side of the split, each with a twin that has one other number and another answer."""
+
+        def fit(m: int) -> tuple[Tensor, ...]:
+            clean = self.draw(m, rng)
+            place = torch.randint(self.n_numbers, (m, 1), generator=rng)
+            corrupt = clean.scatter(1, place, _same_length(clean.gather(1, place), rng))
+            keep = held_out(self.key(clean), seed=seed, fraction=self.test_fraction) == (split == "test")
+            keep &= _answers(clean, self.operation) != _answers(corrupt, self.operation)
+            return clean[keep], corrupt[keep]
+
+        return fill(n, fit, what="gpt3_arithmetic")
+
+    def texts(self, n: int, *, rng: Generator, seed: int = 0, split: str = "test") -> Texts:
+        clean, corrupt = self.pairs(n, rng, seed, split)
+        before = self.pairs(n * self.shots, rng, seed, "train")[0]
+        shown = _written(before, self.operation), _replies(before, self.operation)
+        solved = [f"{asked}{reply}\n\n" for asked, reply in zip(*shown, strict=True)]
+        heads = ["".join(solved[i * self.shots : (i + 1) * self.shots]) for i in range(n)]
+
+        def asked(drawn: Tensor) -> tuple[str, ...]:
+            return tuple(head + text for head, text in zip(heads, _written(drawn, self.operation), strict=True))
+
+        answer, wrong = (tuple(_replies(drawn, self.operation)) for drawn in (clean, corrupt))
+        return Texts(clean=asked(clean), corrupt=asked(corrupt), answer=answer, wrong=wrong)
+
+    def examples(self, n: int, *, rng: Generator, seed: int = 0) -> tuple[Example, ...]:
+        drawn = self.texts(n, rng=rng, seed=seed)
+        asked = zip(drawn.clean, drawn.answer, strict=True)
+        return tuple(Example(prompt=prompt, targets=(answer,)) for prompt, answer in asked)
 
 
 def _same_length(numbers: Int[Tensor, "question 1"], rng: Generator) -> Int[Tensor, "question 1"]:
