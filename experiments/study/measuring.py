@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from interp.engine.config import Experiment, read_experiment
+from interp.engine.checks import read_experiment
+from interp.engine.config import Experiment
 from interp.engine.sweep import run_experiment
 from interp.families.planned import planned_runs
 from interp.report.formation import formation_data, trajectory_data
