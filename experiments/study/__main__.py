@@ -15,14 +15,22 @@ def main() -> None:
     one = commands.add_parser("measure", help="grow and measure what has no rows yet")
     one.add_argument("families", nargs="*", metavar="FAMILY", help="all by default")
     one.add_argument("--part", choices=list(measuring.PARTS), default="explore")
+    one.add_argument("--seeds", type=int, nargs="*", help="only these of the part")
     one.add_argument("--out", type=Path, default=Path("runs/study"))
     one.add_argument("--root", type=Path, default=None, help="where checkpoints are (default: checkpoints)")
     one.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
     for family in given.families or measuring.FAMILIES:
-        lock = ""
-        n = measuring.measure(family, given.part, lock=lock, out=given.out, root=given.root, workers=given.workers)
-        print(f"{family}, {given.part}: {n} rows added")
+        n = measuring.measure(
+            family,
+            given.part,
+            lock="",
+            out=given.out,
+            only=given.seeds or None,
+            root=given.root,
+            workers=given.workers,
+        )
+        print(f"{family}, {given.part}: {n} rows added", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ analysis is locked. A run that has rows is not grown again: a clean clone makes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,9 +29,13 @@ FAMILIES = ("addition_mod", "subtraction_mod", "induction", "markov", "addition"
 CAUSES = ("induction_causes", "addition_mod_causes", "addition_causes")
 """Families whose settings differ in what is done to a run while it trains."""
 PARTS = {"explore": tuple(range(4)), "held out": tuple(range(4, 12))}
-CIRCUIT = {"carried": "circuit_carried", "strict": "circuit_strict"}
+CIRCUIT = {
+    "carried": ("circuit_carried", "share of prompts"),
+    "strict": ("circuit_strict", "share of prompts"),
+    "edges": ("circuit_edges", "share of edges"),
+}
 """Quantities of a circuit's trajectory that are ranked with the indicators: the share of other prompts on which the
-circuit alone prefers the right answer to one wrong one, and to all."""
+circuit alone prefers the right answer to one wrong one, and to all; and how much of the graph 80 % faithfulness needs."""
 COLUMNS = (
     "run", "step", "task", "measure", "component", "position", "value", "stderr", "n", "unit", "kind", "online",
     "family", "size", "n_params", "setting", "seed", "tokens", "budget", "cost",
@@ -58,16 +62,25 @@ def experiment_of(family: str, seeds: Iterable[int]) -> Experiment:
 
 
 def measure(
-    family: str, part: str, *, lock: str, out: Path, root: Path | None = None, table: Path = TABLE, workers: int = 2
+    family: str,
+    part: str,
+    *,
+    lock: str,
+    out: Path,
+    only: Sequence[int] | None = None,
+    root: Path | None = None,
+    table: Path = TABLE,
+    workers: int = 2,
 ) -> int:
     """Grows and measures what has no rows yet and writes the rows; gives how many were added.
 
+    only: of the part's seeds, these.
     lock: the hash of the analysis under which held-out rows are made; "" while exploring.
 
     Raises:
         RuntimeError: units that failed; what is done stays in the run directory, and the same call goes on from there.
     """
-    seeds = still_to_do(family, part, table)
+    seeds = tuple(seed for seed in still_to_do(family, part, table) if only is None or seed in only)
     if not seeds:
         return 0
     done = run_experiment(experiment_of(family, seeds), out / family, root=root, workers=workers)
@@ -92,10 +105,10 @@ def rows_of(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _presence(rows: pd.DataFrame, trajectory: pd.DataFrame) -> Iterator[pd.DataFrame]:
     about = rows.drop_duplicates(["run", "step"]).drop(columns=["measure", "component", "position", "value", "stderr"])
-    for quantity, name in CIRCUIT.items():
+    for quantity, (name, unit) in CIRCUIT.items():
         found = trajectory.loc[trajectory["quantity"] == quantity, ["run", "step", "value"]]
         yield found.merge(about, on=["run", "step"]).assign(
-            measure=name, component="", kind="indicator", unit="share of prompts", online=True, cost=np.nan
+            measure=name, component="", kind="indicator", unit=unit, online=True, cost=np.nan
         )
 
 

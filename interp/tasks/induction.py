@@ -14,7 +14,7 @@ import torch
 from interp.tasks import _check
 from interp.tasks._language import words
 from interp.tasks._positions import after_earlier_occurrences, after_the_last_same
-from interp.tasks._splits import drawn
+from interp.tasks._splits import N_LONG, drawn
 from interp.types import Batch, Prompts, Structure, Task, TextForm, Texts
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def induction(*, vocab_size: int = 64, length: int = 48, min_period: int = 8, ma
         n_ctx=length,
         chance=1 / vocab_size,
         prompts=prompts,
-        **drawn(draw, what="induction"),
+        **drawn(draw, what="induction", n_sample=N_LONG),
         structure=Structure(required=after_earlier_occurrences, any_tokens=True),
         text=TextForm(texts=texts) if vocab_size <= len(WORDS) else None,
     )

@@ -18,16 +18,13 @@ from torch.nn.functional import one_hot
 
 from interp.tasks import _check
 from interp.tasks._positions import after_earlier_occurrences
-from interp.tasks._splits import drawn, fill
+from interp.tasks._splits import N_LONG, drawn, fill
 from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Generator, Tensor
 
-
-N_SAMPLE = 256
-"""Sequences in each split: every one is scored at all its positions."""
 
 TRIED: tuple[dict[str, Any], ...] = ({"length": 30}, {"n_states": 5, "length": 20, "alpha": 0.3})
 """Parameters that the tests try."""
@@ -76,7 +73,7 @@ def markov(*, n_states: int = 3, length: int = 100, alpha: float = 1.0) -> Task:
         n_ctx=length,
         chance=1 / n_states,
         prompts=prompts,
-        **drawn(draw, what="markov", n_sample=N_SAMPLE),
+        **drawn(draw, what="markov", n_sample=N_LONG),
         structure=Structure(
             references=partial(references, n_states=n_states, alpha=alpha),
             required=after_earlier_occurrences,

@@ -13,7 +13,7 @@ import torch
 
 from interp.tasks import _check
 from interp.tasks._positions import fixed
-from interp.tasks._splits import drawn, sequences
+from interp.tasks._splits import N_LONG, drawn, sequences
 from interp.types import Batch, Prompts, Structure, Task
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def window_sum(*, p: int = 17, length: int = 16, window: int = 2) -> Task:
         chance=float(p) ** -length,
         answer_len=length,
         prompts=prompts,
-        **drawn(draw, what="window_sum"),
+        **drawn(draw, what="window_sum", n_sample=N_LONG),
         structure=Structure(required=required),
     )
 
