@@ -28,7 +28,8 @@ FORMATION = HERE / "formation"
 FAMILIES = ("addition_mod", "subtraction_mod", "induction", "markov", "addition", "parity", "window_sum")
 CAUSES = ("induction_causes", "addition_mod_causes", "addition_causes")
 """Families whose settings differ in what is done to a run while it trains."""
-PARTS = {"explore": tuple(range(4)), "held out": tuple(range(4, 12))}
+PARTS = {"explore": tuple(range(4)), "held out": tuple(range(4, 12)), "causes": tuple(range(8))}
+"""Seeds. Interventions are measured under the lock too: what each should do stands in the protocol."""
 CIRCUIT = {
     "carried": ("circuit_carried", "share of prompts"),
     "strict": ("circuit_strict", "share of prompts"),
