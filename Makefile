@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/interp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-hashed audit demo test lint types unit demo-mini test-all p113 smollm2 bench docs notebooks clean
+.PHONY: help setup setup-hashed audit demo test lint types unit demo-mini test-all p113 smollm2 bench docs notebooks study-report clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ notebooks: setup ## run the notebooks and keep their outputs, with a static imag
 
 bench: setup ## the benchmark table (ratios to named peers)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks
+
+study-report: setup ## every number and figure of the study from its committed table, without weights (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.study report
 
 clean: ## remove what `make demo` and `make demo-mini` made (checkpoints and runs)
 	rm -rf runs checkpoints/grokking_demo checkpoints/grokking_mini

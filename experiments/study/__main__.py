@@ -1,30 +1,53 @@
-"""`python -m experiments.study measure [--part explore] [FAMILY …]`: the study's commands."""
+"""The study's commands: `python -m experiments.study measure|lock|evaluate|report`."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
-from experiments.study import measuring
+from interp.errors import InputError
 
 
-def main() -> None:
-    """Measures families, part by part."""
+def main(words: list[str] | None = None) -> int:
+    """0 done, 2 wrong input."""
     parser = argparse.ArgumentParser(prog="python -m experiments.study", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("measure", help="grow and measure what has no rows yet")
-    one.add_argument("families", nargs="*", metavar="FAMILY", help="all by default")
-    one.add_argument("--part", choices=list(measuring.PARTS), default="explore")
-    one.add_argument("--seeds", type=int, nargs="*", help="only these of the part")
-    one.add_argument("--out", type=Path, default=Path("runs/study"))
-    one.add_argument("--root", type=Path, default=None, help="where checkpoints are (default: checkpoints)")
-    one.add_argument("--workers", type=int, default=2)
-    given = parser.parse_args()
+    measure = commands.add_parser("measure", help="grow and measure what has no rows yet")
+    measure.add_argument("families", nargs="*", metavar="FAMILY", help="all by default")
+    measure.add_argument("--part", choices=["explore", "held out"], default="explore")
+    measure.add_argument("--seeds", type=int, nargs="*", help="only these of the part")
+    measure.add_argument("--out", type=Path, default=Path("runs/study"))
+    measure.add_argument("--root", type=Path, default=None, help="where checkpoints are (default: checkpoints)")
+    measure.add_argument("--workers", type=int, default=2)
+    lock = commands.add_parser("lock", help="lock the analysis, before the held-out rows are measured")
+    lock.add_argument("--why", default="", help="a sentence beside the hash")
+    for name, about in (
+        ("evaluate", "judge the committed table: results/*.json"),
+        ("report", "evaluate, and from that the figures and report.md"),
+    ):
+        command = commands.add_parser(name, help=about)
+        command.add_argument("--pythia", type=Path, help="a folder of evaluation logs whose prevalence is counted too")
+    command.add_argument("--written", action="store_true", help="from the results that are there, without evaluating")
+    given = parser.parse_args(words)
+    try:
+        {"measure": _measure, "lock": _lock, "evaluate": _evaluate, "report": _report}[given.command](given)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _measure(given: argparse.Namespace) -> None:
+    from experiments.study import measuring
+    from experiments.study.lock import in_force
+
+    lock = "" if given.part == "explore" else in_force()
     for family in given.families or measuring.FAMILIES:
         n = measuring.measure(
             family,
             given.part,
-            lock="",
+            lock=lock,
             out=given.out,
             only=given.seeds or None,
             root=given.root,
@@ -33,5 +56,24 @@ def main() -> None:
         print(f"{family}, {given.part}: {n} rows added", flush=True)
 
 
+def _lock(given: argparse.Namespace) -> None:
+    from experiments.study.lock import lock
+
+    print(lock(given.why))
+
+
+def _evaluate(given: argparse.Namespace) -> None:
+    from experiments.study.evaluate import evaluate
+
+    evaluate(pythia=given.pythia)
+
+
+def _report(given: argparse.Namespace) -> None:
+    from experiments.study.evaluate import evaluate, read_results
+    from experiments.study.report import report
+
+    print(report(read_results() if given.written else evaluate(pythia=given.pythia)))
+
+
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,17 @@ def rank_leads(
     spec = read_spec(spec)
     spec = read_spec(replace(spec, target=target or spec.target, direction=direction or spec.direction))
     panels, notes = make_panels(read_table(table), spec, jumps)
-    scored = {panel.task: series_gains(panel, panel.of("indicator"), panel.of("baseline"), spec) for panel in panels}
-    family = _family(panels, scored)
-    across = pooled(panels)
+    return board_of(panels, gains_of(panels, spec), notes, spec)
+
+
+def gains_of(panels: Sequence[Panel], spec: Spec) -> dict[str, Gains]:
+    """What the indicators of every task add to its trivial measures, by task."""
+    return {panel.task: series_gains(panel, panel.of("indicator"), panel.of("baseline"), spec) for panel in panels}
+
+
+def board_of(panels: Sequence[Panel], scored: Mapping[str, Gains], notes: Sequence[str], spec: Spec) -> Board:
+    """The board of panels (`make_panels`) whose gains are known (`gains_of`)."""
+    notes, family, across = list(notes), _family(panels, scored), pooled(panels)
     board: dict[str, list[dict[str, Any]]] = {"indicator": [], "hindsight": [], "baseline": []}
     per_run: list[dict[str, Any]] = []
     for panel in panels:
@@ -106,7 +114,7 @@ def _with_rolling(table: pd.DataFrame, spec: Spec) -> pd.DataFrame:
     return joined
 
 
-def _family(panels: list[Panel], scored: Mapping[str, Gains]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _family(panels: Sequence[Panel], scored: Mapping[str, Gains]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Family-wise p (standardised, raw) of every indicator of every task: the maximum runs over all of them."""
     told = [panel.task for panel in panels if scored[panel.task].exchanged is not None]
     out = {panel.task: (np.full_like(scored[panel.task].gain, np.nan),) * 2 for panel in panels}
