@@ -20,8 +20,8 @@ from interp.table.events import Change
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Judged:
-    """A family's rows of one part as they were judged. gains: of all its indicators, `primary` of the pre-registered ones
-    alone (the same where there is no list). planted: gains of planted leaders, the power."""
+    """A family's rows of one part as they were judged. gains: of its indicators. planted: gains of
+    planted leaders, the power."""
 
     family: str
     part: str
@@ -34,13 +34,16 @@ class Judged:
     planted: Gains
 
 
-def judge(rows: pd.DataFrame, family: str, part: str, protocol: Protocol, jumps: list[Change]) -> Judged | None:
-    """The board of one part of a family; None where it has no such rows. jumps: every change of the family's behaviours."""
+def judge(
+    rows: pd.DataFrame, family: str, part: str, protocol: Protocol, jumps: list[Change], *, primary: bool = False
+) -> Judged | None:
+    """The board of one part of a family; None where it has no such rows. jumps: every change of the family's behaviours.
+    primary: the pre-registered indicators alone, so that the family-wise error is theirs."""
     own = of_part(rows, part, protocol.controls(family) if protocol.reuse_controls else ())
     if not (own["part"] == part).any():
         return None
     table = for_board(own, protocol.families[family], protocol.largest)
-    spec = protocol.spec(family, table, primary=part != "explore")
+    spec = protocol.spec(family, table, primary=primary)
     panels, notes = make_panels(table, spec, jumps)
     scored = gains_of(panels, spec)
     panel = panels[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from experiments.study.boards import Judged
 from experiments.study.lock import standing
 from experiments.study.protocol import PROTOCOL, Protocol, read_protocol
 from experiments.study.rows import CAUSES, EXPLORE, FORMATION, HELD_OUT, HERE, PARTS, TABLE, read_formation, read_rows
-from interp.errors import InputError
+from interp.errors import InputError, unknown
 from interp.leads.board import plain
 from interp.table.events import Change
 
@@ -46,7 +47,7 @@ def evaluate(
     say("changes of every curve ...")
     changes = {family: frequency.changes(own, plan) for family, own in tables.items()}
     found: dict[str, Any] = {"table": _about(tables)}
-    judged = {part: _judged(tables, changes, part, plan, say) for part in PARTS}
+    judged = {part: _judged(tables, changes, part, plan, say, primary=part == HELD_OUT) for part in PARTS}
     for part in PARTS:
         if judged[part]:
             name = part.replace(" ", "_")
@@ -54,6 +55,9 @@ def evaluate(
             found[f"boards_{name}"] = {each.family: boards.told(each) for each in judged[part]}
             found[f"across_{name}"] = across.across(judged[part], plan.leads)
             found[f"timing_{name}"] = _timing(judged, part, plan)
+    if plan.primary and judged[HELD_OUT]:
+        say("everything else, held out ...")
+        found["secondary_held_out"] = _secondary(tables, changes, plan)
     both = [each for part in PARTS for each in judged[part]]
     found["events"] = outcomes.outcomes(both, plan)
     found["circuits"] = {"rows": forming.forming(both, read_formation(formation))}
@@ -73,6 +77,10 @@ def _known(every: dict[str, pd.DataFrame], plan: Protocol, table: Path, protocol
         if family not in plan.families and not family.endswith(CAUSES):
             raise InputError(f"{protocol} does not name the family {family!r}")
     tables = {family: every[family] for family in plan.families if family in every}
+    have = {name for own in tables.values() for name in own["measure"].unique()} | set(plan.leads.rolling)
+    for name in plan.primary:
+        if tables and name not in have:
+            raise unknown("primary indicator of the protocol", name, have)
     if not tables:
         raise InputError(f"{table} holds no rows; `python -m experiments.study measure` makes them")
     return tables
@@ -84,15 +92,33 @@ def read_results(folder: Path = RESULTS) -> dict[str, Any]:
 
 
 def _judged(
-    tables: dict[str, pd.DataFrame], changes: dict[str, list[Change]], part: str, plan: Protocol, say: Any
+    tables: dict[str, pd.DataFrame],
+    changes: dict[str, list[Change]],
+    part: str,
+    plan: Protocol,
+    say: Any,
+    *,
+    primary: bool,
 ) -> list[Judged]:
     out = []
     for family, own in tables.items():
-        each = boards.judge(own, family, part, plan, changes[family])
+        each = boards.judge(own, family, part, plan, changes[family], primary=primary)
         if each is not None:
             say(f"{family}, {part}: {int(each.panel.event.sum())} of {len(each.panel.runs)} runs jump")
             out.append(each)
     return out
+
+
+def _secondary(
+    tables: dict[str, pd.DataFrame], changes: dict[str, list[Change]], plan: Protocol
+) -> list[dict[str, Any]]:
+    """What the indicators outside the shortlist add over families: description, without nulls and verdicts."""
+    plain_spec = replace(plan, leads=replace(plan.leads, permutations=0, shifts=0))
+    judged = _judged(tables, changes, HELD_OUT, plain_spec, lambda text: None, primary=False)
+    kept = ("indicator", "gain", "gain_low", "gain_high", "n_families", "coverage", "false", "median_lead", "cost",
+            "rule_elsewhere", "rule_elsewhere_low", "rule_elsewhere_high")  # fmt: skip
+    rows = across.across(judged, plain_spec.leads)["indicators"]
+    return [{name: row.get(name) for name in kept} for row in rows if row["indicator"] not in plan.primary]
 
 
 def _timing(judged: dict[str, list[Judged]], part: str, plan: Protocol) -> dict[str, Any]:
@@ -118,8 +144,8 @@ def _forecast(judged: Sequence[Judged]) -> list[dict[str, Any]]:
         for k, first in enumerate(trivial[0]["timing"]):
             if first["reason"]:
                 continue
-            best = [min((row["timing"][k]["mdape"], row["indicator"]) for row in rows if np.isfinite(row["timing"][k]["mdape"]))
-                    for rows in (online, trivial)]  # fmt: skip
+            best = [min(((row["timing"][k]["mdape"], row["indicator"]) for row in rows if np.isfinite(row["timing"][k]["mdape"])),
+                        default=(np.nan, "")) for rows in (online, trivial)]  # fmt: skip
             out.append({"family": each.family, "share": first["share"], "n": first["n"], "setting": first["mdape_setting"],
                         "indicator": best[0][0], "indicator_name": best[0][1], "trivial": best[1][0],
                         "trivial_name": best[1][1]})  # fmt: skip

@@ -6,11 +6,10 @@ analysis is locked. A run that has rows is not grown again: a clean clone makes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from interp.engine.checks import read_experiment
@@ -30,13 +29,6 @@ CAUSES = ("induction_causes", "addition_mod_causes", "addition_causes")
 """Families whose settings differ in what is done to a run while it trains."""
 PARTS = {"explore": tuple(range(4)), "held out": tuple(range(4, 12)), "causes": tuple(range(8))}
 """Seeds. Interventions are measured under the lock too: what each should do stands in the protocol."""
-CIRCUIT = {
-    "carried": ("circuit_carried", "share of prompts"),
-    "strict": ("circuit_strict", "share of prompts"),
-    "edges": ("circuit_edges", "share of edges"),
-}
-"""Quantities of a circuit's trajectory that are ranked with the indicators: the share of other prompts on which the
-circuit alone prefers the right answer to one wrong one, and to all; and how much of the graph 80 % faithfulness needs."""
 COLUMNS = (
     "run", "step", "task", "measure", "component", "position", "value", "stderr", "n", "unit", "kind", "online",
     "family", "size", "n_params", "setting", "seed", "tokens", "budget", "cost",
@@ -95,22 +87,23 @@ def measure(
 
 
 def rows_of(run: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of a run directory, its circuits' presence as two curves among them; and when each circuit formed."""
+    """The rows of a run directory, with the circuit's presence by the strict criterion as one more curve; and when each
+    circuit formed."""
     source = read_source(run)
     rows = source.table
     if not source.circuits:
         return rows.reindex(columns=COLUMNS), pd.DataFrame()
     formed = formation_data(source.circuits, rows)
-    return pd.concat([rows, *_presence(rows, trajectory_data(source.circuits, rows))]).reindex(columns=COLUMNS), formed
+    strict = _strict(rows, trajectory_data(source.circuits, rows))
+    return pd.concat([rows, strict]).reindex(columns=COLUMNS), formed
 
 
-def _presence(rows: pd.DataFrame, trajectory: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    about = rows.drop_duplicates(["run", "step"]).drop(columns=["measure", "component", "position", "value", "stderr"])
-    for quantity, (name, unit) in CIRCUIT.items():
-        found = trajectory.loc[trajectory["quantity"] == quantity, ["run", "step", "value"]]
-        yield found.merge(about, on=["run", "step"]).assign(
-            measure=name, component="", kind="indicator", unit=unit, online=True, cost=np.nan
-        )
+def _strict(rows: pd.DataFrame, trajectory: pd.DataFrame) -> pd.DataFrame:
+    """`circuit_strict` beside each `circuit_carried`: the share of the same prompts on which the circuit alone gives the right
+    answer among all."""
+    found = trajectory.loc[trajectory["quantity"] == "strict", ["run", "task", "step", "value"]]
+    weak = rows[rows["measure"] == "circuit_carried"].drop(columns=["value", "stderr"])
+    return found.merge(weak, on=["run", "task", "step"]).assign(measure="circuit_strict")
 
 
 def add(path: Path, rows: pd.DataFrame) -> None:

@@ -14,7 +14,9 @@ FIRST = "0.05"  # the false-alarm rate that the text speaks of
 def indicators(results: Mapping[str, Any], drawn: Sequence[str]) -> dict[str, str]:
     """The fills of 5.2 to 5.5."""
     return {
-        "over_families": _over_families(results) + picture("gains", drawn, "mean gains over families"),
+        "over_families": _over_families(results)
+        + _secondary(results.get("secondary_held_out", []))
+        + picture("gains", drawn, "mean gains over families"),
         "by_family": _by_family(results)
         + picture("power", drawn, "the best indicator, the target's foresight and the bound"),
         "transfer": _transfer(results)
@@ -67,6 +69,18 @@ def _over_families(results: Mapping[str, Any]) -> str:
         else ""
     )
     return f"{' '.join(told)}\n\n{grid(head, rows)}{cut}"
+
+
+def _secondary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The most that indicators outside the shortlist add: a line, no verdicts."""
+    known = [row for row in rows if row["gain"] is not None]
+    if not known:
+        return ""
+    most = [f"`{row['indicator']}` {num(row['gain'])} {ends(row['gain_low'], row['gain_high'])}" for row in known[:5]]
+    return (
+        f"\n\nOutside the shortlist, as description without a verdict: of {plural(len(rows), 'indicator')} the most is added by "
+        f"{listed(most)}; the best of many is flattered."
+    )
 
 
 def _by_family(results: Mapping[str, Any]) -> str:
