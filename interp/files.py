@@ -13,7 +13,7 @@ import math
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -81,8 +81,10 @@ def plain(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, *, each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """What a JSON file holds, without its seal.
+
+    each: what stands in the place of every object, made while the file is parsed.
 
     Raises:
         Damaged: it is not JSON, or not what was written.
@@ -91,7 +93,7 @@ def read_json(path: Path) -> Any:
     content = path.read_bytes()
     if _json_state(content) == "damaged":
         raise damaged(path, content)
-    found = json.loads(content)
+    found = json.loads(content, object_hook=each)
     if not isinstance(found, dict) or "seal" not in found:
         return found
     del found["seal"]
@@ -168,9 +170,9 @@ def damaged(path: Path, content: bytes = b"{}") -> Damaged:
 
 
 def _json_state(content: bytes) -> State:
-    first, newline, rest = content.partition(b"\n")
+    first, rest = _first_line(content)
     if named := _JSON.fullmatch(first):
-        return "sealed" if named[1] == _sha256(newline + rest) else "damaged"
+        return "sealed" if named[1] == _sha256(rest) else "damaged"
     try:
         found = json.loads(content)
     except (ValueError, RecursionError):
@@ -182,9 +184,9 @@ def _json_state(content: bytes) -> State:
 def _yaml_state(content: bytes) -> State:
     import yaml
 
-    first, newline, rest = content.partition(b"\n")
+    first, rest = _first_line(content)
     if named := _YAML.fullmatch(first):
-        return "sealed" if named[1] == _sha256(newline + rest) else "damaged"
+        return "sealed" if named[1] == _sha256(rest) else "damaged"
     try:
         is_mapping = isinstance(yaml.safe_load(content), dict)
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -213,7 +215,14 @@ def _opens(content: bytes) -> bool:
     return True
 
 
-def _sha256(content: bytes) -> bytes:
+def _first_line(content: bytes) -> tuple[bytes, memoryview]:
+    """The first line and what follows it, from the line's end on, not copied."""
+    end = content.find(b"\n")
+    end = len(content) if end < 0 else end
+    return content[:end], memoryview(content)[end:]
+
+
+def _sha256(content: bytes | memoryview) -> bytes:
     return sha256(content).hexdigest().encode()
 
 

@@ -1,9 +1,15 @@
 """The store: append-only, whole files, only what the present plan names."""
 
+import io
+import os
+import tracemalloc
+
+import pandas as pd
+import pyarrow as pa
 import pytest
 
 from interp.errors import InputError
-from interp.table import store
+from interp.table import export_csv, read_table, shards, store, write_csv
 
 
 def row(key, step=1, **more):
@@ -55,3 +61,71 @@ def test_what_is_not_a_run_directory_is_named(tmp_path):
     for function in (store.read, store.status):
         with pytest.raises(InputError, match=str(tmp_path)):
             function(tmp_path)
+
+
+def a_store(run, n_units, rows_each=20):
+    units = []
+    for number in range(n_units):
+        about = {"run": f"r{number % 3}", "step": number // 3, "seed": number % 3, "kind": "behaviour", "online": True}
+        rows = [{**about, "measure": f"m{i}", "key": store.digest(number, i)} for i in range(rows_each)]
+        store.append(run, [row(**{"key": "", **entry, "value": number / (1 + i)}) for i, entry in enumerate(rows)])
+        units.append((f"u{number}", [entry["key"] for entry in rows]))
+    store.write_plan(run, units)
+    return run
+
+
+@pytest.mark.parametrize("part_rows", [1, 50, 10**6])
+def test_the_table_part_by_part_is_the_table(part_rows, tmp_path, monkeypatch):
+    a_store(tmp_path, 20)
+    store.append(tmp_path, [row("not planned", 3)])
+    monkeypatch.setattr(shards, "PART_ROWS", part_rows)
+    parts = list(store.parts(tmp_path))
+    assert {1: 20, 50: 7, 10**6: 1}[part_rows] == len(parts)
+    places = [set(zip(part["run"], part["step"], strict=True)) for part in parts]
+    assert sum(map(len, places)) == len(set().union(*places))
+    assert pd.concat(parts, ignore_index=True).equals(store.read(tmp_path))
+    text = io.StringIO()
+    export_csv(tmp_path, text)
+    assert text.getvalue() == write_csv(read_table(tmp_path))
+
+
+def test_a_run_that_contradicts_itself_in_two_parts_is_refused_as_in_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "PART_ROWS", 1)
+    for step, seed in enumerate((None, 3, 3, 4)):
+        store.append(tmp_path, [{**row(f"k{step}", step), "seed": seed, "kind": "behaviour", "online": True}])
+    with pytest.raises(InputError) as whole:
+        read_table(tmp_path)
+    with pytest.raises(InputError) as in_parts:
+        export_csv(tmp_path, io.StringIO())
+    assert str(in_parts.value) == str(whole.value)
+    assert "seed" in str(whole.value)
+
+
+def peak_bytes(function):
+    """The most that Python, NumPy and Arrow held at a time while a function ran."""
+    before, pool = pa.default_memory_pool(), pa.proxy_memory_pool(pa.default_memory_pool())
+    pa.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        function()
+        return tracemalloc.get_traced_memory()[1] + pool.max_memory()
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(before)
+
+
+def test_memory_goes_by_the_part_and_not_by_the_table(tmp_path, monkeypatch):
+    """Eight times the rows: what `status`, `verify` and `export` hold grows by the plan's keys alone (24 characters each, of
+    which the file, its text and the keys packed are there at a time); a row of the table is ten times that."""
+    monkeypatch.setattr(shards, "PART_ROWS", 400)
+    few, many = a_store(tmp_path / "few", 6, rows_each=100), a_store(tmp_path / "many", 46, rows_each=100)
+    rows = 40 * 100
+
+    def export(run):
+        with open("/dev/null" if os.name == "posix" else "nul", "w") as nowhere:
+            export_csv(run, nowhere)
+
+    for function, a_row in ((store.status, 350), (store.verify, 100), (export, 350)):
+        function(few)  # what is made once
+        grown = peak_bytes(lambda: function(many)) - peak_bytes(lambda: function(few))  # noqa: B023
+        assert grown < rows * a_row, (function, grown / rows)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from interp.cli.printing import print_json, show, waiting
 from interp.errors import InputError
@@ -54,18 +57,38 @@ def do_report(args: argparse.Namespace) -> int:
 
 def do_export(args: argparse.Namespace) -> int:
     """interp export TABLE"""
-    from interp.table import read_table, write_csv
+    from interp.table import export_csv, read_table
 
-    table = read_table(args.table)
     if args.parquet:
-        table.to_parquet(args.parquet, index=False)
-    elif args.csv:
-        write_csv(table, args.csv)
+        table = read_table(args.table)
+        with _new_file(Path(args.parquet), "wb") as file:
+            table.to_parquet(file, index=False)
     elif args.json:
-        print(table.to_json(orient="records"))
+        print(read_table(args.table).to_json(orient="records"))
+    elif args.csv:
+        with _new_file(Path(args.csv), "w") as file:
+            export_csv(args.table, file)
     else:
-        sys.stdout.write(write_csv(table))
+        export_csv(args.table, sys.stdout)
     return _tell_damage(args.table)
+
+
+@contextmanager
+def _new_file(path: Path, mode: str) -> Iterator[IO[Any]]:
+    """A file to be written, in its place once it is whole (a device or a pipe: at once)."""
+    path = path.resolve()
+    place = path.with_name(f".{path.name}.{os.getpid()}.tmp") if path.is_file() or not path.exists() else path
+    try:
+        with place.open(mode, **({} if "b" in mode else {"encoding": "utf-8"})) as file:
+            yield file
+        if place != path:
+            os.replace(place, path)
+    except BaseException as error:
+        if place != path:
+            place.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk names none
+        raise
 
 
 def _tell_damage(table: str) -> int:

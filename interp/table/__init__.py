@@ -8,8 +8,19 @@ from interp.table.contract import (
     KINDS,
     REQUIRED,
     read_table,
-    write_csv,
 )
+from interp.table.export import export_csv, write_csv
 from interp.table.harness import read_harness
 
-__all__ = ["COLUMNS", "CURVE", "DEFAULTS", "FACTS", "KINDS", "REQUIRED", "read_harness", "read_table", "write_csv"]
+__all__ = [
+    "COLUMNS",
+    "CURVE",
+    "DEFAULTS",
+    "FACTS",
+    "KINDS",
+    "REQUIRED",
+    "export_csv",
+    "read_harness",
+    "read_table",
+    "write_csv",
+]

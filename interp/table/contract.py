@@ -46,7 +46,7 @@ FACTS = ("setting", "size", "seed", "budget")
 """What a run has one of in a task. Rows that do not say it do not contradict the others."""
 
 _TEXT = ["run", "task", "measure", "component", "unit", "kind", "family", "size", "setting", "key"]
-_NUMBERS = ["step", "value", "stderr", "n", "n_params", "seed", "tokens", "budget"]
+NUMBERS = ["step", "value", "stderr", "n", "n_params", "seed", "tokens", "budget"]
 _MISSING = {"", "nan", "null", "none", "na", "n/a", "<na>"}
 _BOOLEANS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
@@ -79,29 +79,9 @@ def read_table(source: str | Path | pd.DataFrame) -> pd.DataFrame:
             table[name] = frame[name].to_numpy()
     table.attrs = {**frame.attrs, "given": [name for name in COLUMNS if name in frame.columns]}
     _check(table)
-    _check_runs(table)
+    check_runs(table)
     table["seed"] = _counts(table["seed"].fillna(0))
     return table
-
-
-def write_csv(table: pd.DataFrame, path: str | Path | None = None) -> str:
-    """The canonical export: rows sorted by the contract's columns, shortest exact decimals, NaN empty, whole
-    numbers without a point.
-
-    Two tables are equal when these texts are equal. Returns the text, and writes it to `path` where one is given.
-    """
-    table = read_table(table)
-    order = [*COLUMNS, *sorted(name for name in table.columns if name not in COLUMNS)]
-    keys = table[order].assign(position=pd.to_numeric(table["position"].replace("", "-1e9")))
-    rows = table[order].loc[keys.sort_values(order, kind="stable").index]
-    for name in [c for c in _NUMBERS if c != "value"]:
-        rows[name] = _digits(rows[name])
-    rows["value"] = rows["value"] + 0.0
-    rows["online"] = rows["online"].map({True: "true", False: "false"})
-    text = rows.to_csv(index=False, lineterminator="\n")
-    if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
-    return text
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -156,7 +136,7 @@ def _column(name: str, given: pd.Series | None, table: pd.DataFrame) -> pd.Serie
         default = DEFAULTS[name]
         dtype = "str" if isinstance(default, str) else type(default)
         return _taken(pd.Series([default], dtype=dtype), np.zeros(len(table), int))
-    if name in _NUMBERS:
+    if name in NUMBERS:
         return _number(name, given, table)
     if name == "position":
         return _position(given, table)
@@ -246,7 +226,7 @@ def _check(table: pd.DataFrame) -> None:
         )
 
 
-def _check_runs(table: pd.DataFrame) -> None:
+def check_runs(table: pd.DataFrame) -> None:
     """Every run has one of each of FACTS in a task."""
     run = table.groupby(["run", "task"], sort=False, observed=True).ngroup()
     for name in FACTS:
@@ -260,10 +240,3 @@ def _check_runs(table: pd.DataFrame) -> None:
                 f"run {table['run'][row]!r} has {name} {_shown(table[name][first])} in row {first + 1} of the data and "
                 f"{_shown(table[name][row])} in row {row + 1} (task {table['task'][row]!r}); a run has one {name}"
             )
-
-
-def _digits(numbers: pd.Series) -> pd.Series:
-    def text(number: float) -> str:
-        return "" if np.isnan(number) else str(int(number)) if number == int(number) else repr(float(number))
-
-    return numbers.astype(float).map(text)

@@ -22,6 +22,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ import pandas as pd
 
 from interp import files
 from interp.errors import Damaged, InputError
+from interp.table import shards as _shards
+from interp.table.shards import shards as shards
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +41,7 @@ COLUMNS = (
     "stderr", "n", "unit", "kind", "online",
     "family", "size", "n_params", "setting", "seed", "tokens", "budget", "cost", "key",
 )  # fmt: skip
-_IDENTITY = ("run", "step", "task", "measure", "component", "position", "key")
+_TEXT = ("run", "task", "measure", "component", "unit", "kind", "family", "size", "setting", "key")
 _SEALED = ("plan.json", "config.yaml", "environment.json")
 _FOLDERS = ("shards/*.parquet", "circuits/*.json", "formation/*.json", "failures/*.json")
 
@@ -57,6 +60,10 @@ def append(run: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         frame[column] = pd.array([None if pd.isna(value) else int(value) for value in frame[column]], dtype="Int64")
     for column in ("value", "stderr", "cost"):
         frame[column] = frame[column].astype(float)
+    for column in frame.columns[frame.isna().all()].intersection(
+        [*_TEXT, "online"]
+    ):  # else numbers, to which nothing fits
+        frame[column] = pd.array([None] * len(frame), dtype="boolean" if column == "online" else "string")
     content = io.BytesIO()
     frame.to_parquet(content, index=False)
     name = _name(set(frame["key"]))
@@ -113,52 +120,52 @@ def keys(run: Path) -> set[str]:
     Raises:
         OSError: a shard that may not be read.
     """
-    found: set[str] = set()
-    for shard in shards(run):
-        try:
-            found.update(_parsed(shard, ["key"])["key"].to_pylist())
-        except Damaged:
-            continue
-    return found
+    return set(_shards.keys(run).to_pylist())
 
 
 def read(run: str | Path) -> pd.DataFrame:
-    """The table of a run directory: every row whose key is in its plan, one row a value.
+    """The table of a run directory: every row whose key is in its plan, one row a value, in order.
 
     Raises:
         InputError: not a run directory, or nothing has been measured yet; Damaged: the plan or a shard is.
         OSError: a file that may not be read.
     """
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    found = list(parts(run))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(COLUMNS))
 
+
+def parts(run: str | Path) -> Iterator[pd.DataFrame]:
+    """The same, some ten thousand rows at a time."""
     run = Path(run)
-    parts = [_parsed(shard) for shard in shards(run)]
-    if not parts:
+    if not shards(run):
         raise InputError(f"{run} holds no results; expected a run directory made by `interp run`")
-    try:
-        table = pa.concat_tables(parts, promote_options="permissive")
-    except (ValueError, TypeError) as error:
-        raise InputError(f"the shards of {run} do not fit together: {error}") from error
-    planned = {key for unit in plan(run) for key in unit["keys"]}
-    if not planned:
-        return table.to_pandas().drop_duplicates(ignore_index=True)
-    frame = table.filter(pc.is_in(table["key"], pa.array(sorted(planned)))).to_pandas()
-    identity = [name for name in _IDENTITY if name in frame.columns]
-    return frame.drop_duplicates(identity).sort_values(identity, kind="stable", ignore_index=True)
+    yield from _shards.parts(run, _planned(plan(run)))
 
 
 def plan(run: Path) -> list[dict[str, Any]]:
-    """The units of the present experiment: `unit` (an address), `keys`. Empty before the first `interp run`.
+    """The units of the present experiment: `unit` (an address), `keys` (an Arrow array: as text in Python they would take four
+    times the memory). Empty before the first `interp run`.
 
     Raises:
         Damaged: the plan is.
     """
     path = run / "plan.json"
-    units = files.read_json(path) if path.is_file() else []
-    if not all(isinstance(unit, dict) and {"unit", "keys"} <= unit.keys() for unit in units):
+    try:
+        units = files.read_json(path, each=_packed) if path.is_file() else []
+    except (TypeError, ValueError) as error:  # keys that are no text
+        raise error if isinstance(error, InputError) else files.damaged(path) from error
+    if not isinstance(units, list) or not all(isinstance(unit, dict) and unit.get("packed") for unit in units):
         raise files.damaged(path)
     return units
+
+
+def _packed(entry: dict[str, Any]) -> dict[str, Any]:
+    """A unit with its keys packed; anything else as it is."""
+    import pyarrow as pa
+
+    if not isinstance(entry.get("unit"), str) or not isinstance(entry.get("keys"), list):
+        return entry
+    return {"unit": entry["unit"], "keys": pa.array(entry["keys"], pa.string()), "packed": True}
 
 
 def failures(run: Path) -> list[dict[str, Any]]:
@@ -193,45 +200,34 @@ def status(run: str | Path) -> dict[str, Any]:
         InputError: not a run directory; Damaged: its plan is.
         OSError: a file that may not be read.
     """
+    import pyarrow.compute as pc
+
     run = Path(run)
     units = plan(run)
     if not units:
         raise InputError(
             f"{run} is not a run directory: it has no plan.json; make one with `interp run EXPERIMENT.yaml`"
         )
-    there = keys(run)
-    done = [unit["unit"] for unit in units if there.issuperset(unit["keys"])]
+    there = iter(pc.is_in(_planned(units), _shards.keys(run)).to_pylist())
+    counts = [(unit["unit"], len(unit["keys"]), sum(islice(there, len(unit["keys"])))) for unit in units]
+    missing = [unit for unit, wanted, found in counts if found < wanted]
     return {
         "run": str(run),
         "units": len(units),
-        "done": len(done),
-        "missing": sorted({unit["unit"] for unit in units} - set(done)),
-        "results": sum(len(unit["keys"]) for unit in units),
-        "results_done": sum(len(there.intersection(unit["keys"])) for unit in units),
+        "done": len(units) - len(missing),
+        "missing": sorted(set(missing)),
+        "results": sum(wanted for _, wanted, _ in counts),
+        "results_done": sum(found for _, _, found in counts),
         "failures": failures(run),
         **integrity(run),
     }
 
 
-def shards(run: Path) -> list[Path]:
-    """The shards of a run directory, in order of their names."""
-    return _visible(run, "shards/*.parquet")
-
-
-def _parsed(shard: Path, columns: list[str] | None = None) -> pa.Table:
-    """What a shard holds; read once, checked, and parsed in memory.
-
-    Raises:
-        Damaged: it is not what was written.
-    """
+def _planned(units: Sequence[Mapping[str, Any]]) -> pa.Array:
+    """The keys of a plan, one after the other."""
     import pyarrow as pa
-    from pyarrow import parquet
 
-    content = files.read_shard(shard)
-    try:
-        return parquet.ParquetFile(pa.BufferReader(content)).read(columns=columns, use_threads=False)
-    except (OSError, ValueError) as error:
-        raise files.damaged(shard) from error
+    return pa.chunked_array([unit["keys"] for unit in units], pa.string()).combine_chunks()
 
 
 def _files(run: Path) -> Iterator[Path]:

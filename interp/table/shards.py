@@ -1,0 +1,141 @@
+"""The shards of a run directory: one table in many files, read one after the other, so that what is in memory goes by the part
+that is looked at and not by the table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp import files
+from interp.errors import Damaged, InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
+
+IDENTITY = ("run", "step", "task", "measure", "component", "position", "key")
+PART_ROWS = 20_000
+"""Rows of a part, at least, where there are as many. A choice: some 20 MB while it is written as text; fewer rows cost time,
+because every part is checked on its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shard:
+    """A file, where its rows begin and end in the order of (run, step), and how many they are."""
+
+    path: Path
+    first: tuple[Any, ...]
+    last: tuple[Any, ...]
+    n_rows: int
+
+
+def shards(run: Path) -> list[Path]:
+    """The shards of a run directory, in order of their names."""
+    return sorted(path for path in (run / "shards").glob("*.parquet") if not path.name.startswith("."))
+
+
+def keys(run: Path) -> pa.ChunkedArray:
+    """The keys of every result in the store, some of them several times. A damaged shard has none.
+
+    Raises:
+        OSError: a shard that may not be read.
+    """
+    import pyarrow as pa
+
+    found = []
+    for shard in shards(run):
+        try:
+            found += _table(shard, ["key"])["key"].cast(pa.string()).chunks
+        except Damaged:
+            continue
+    return pa.chunked_array(found, pa.string())
+
+
+def parts(run: Path, planned: pa.Array) -> Iterator[pd.DataFrame]:
+    """The rows whose key is planned, each once (all rows, where nothing is planned), in the order of IDENTITY, a part of
+    them at a time. A part has all columns of the table, and all rows of its runs' steps.
+
+    Raises:
+        Damaged: a shard is; before the first part.
+        InputError: the shards do not fit together.
+        OSError: a shard that may not be read.
+    """
+    import pyarrow as pa
+
+    try:
+        schemas: dict[str, pa.Schema] = {}
+        whole = sorted((_described(path, schemas) for path in shards(run)), key=lambda shard: shard.first)
+        schema = pa.unify_schemas(list(schemas.values()), promote_options="permissive")
+        for group in _groups(whole):
+            tables = [schema.empty_table(), *(_table(shard.path) for shard in group)]
+            frame = _rows(pa.concat_tables(tables, promote_options="permissive"), planned)
+            if len(frame):
+                yield frame
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+        raise InputError(f"the shards of {run} do not fit together: {error}") from error
+
+
+def _rows(table: pa.Table, planned: pa.Array) -> pd.DataFrame:
+    """The planned rows of a part, each once, in order."""
+    import pyarrow.compute as pc
+
+    if len(planned):
+        table = table.filter(pc.is_in(table["key"], planned))
+    frame = table.to_pandas()
+    identity = [name for name in IDENTITY if name in frame.columns]
+    frame = frame.drop_duplicates(identity if len(planned) else None)
+    return frame.sort_values(identity, kind="stable", ignore_index=True)
+
+
+def _groups(whole: list[_Shard]) -> Iterator[list[_Shard]]:
+    """Shards in order, as many as have PART_ROWS rows together, cut where no (run, step) is on both sides."""
+    group: list[_Shard] = []
+    for shard in whole:
+        enough = sum(one.n_rows for one in group) >= PART_ROWS
+        if enough and shard.first > max(one.last for one in group):
+            yield group
+            group = []
+        group.append(shard)
+    if group:
+        yield group
+
+
+def _described(path: Path, schemas: dict[str, pa.Schema]) -> _Shard:
+    """Where a shard's rows lie; what columns it has is added to the `schemas`."""
+    import pyarrow.compute as pc
+
+    file = _opened(path)
+    names = [name for name in IDENTITY[:2] if name in file.schema_arrow.names]
+    ends = [pc.min_max(column).as_py() for column in file.read(columns=names, use_threads=False).columns]
+    first, last = (tuple(end[which] for end in ends) for which in ("min", "max"))
+    schema = file.schema_arrow.remove_metadata()
+    schemas.setdefault(str(schema), schema)
+    return _Shard(path=path, first=first, last=last, n_rows=file.metadata.num_rows)
+
+
+def _table(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """What a shard holds.
+
+    Raises:
+        Damaged: it is not what was written.
+    """
+    file = _opened(path)
+    try:
+        return file.read(columns=columns, use_threads=False)
+    except (OSError, ValueError) as error:
+        raise files.damaged(path) from error
+
+
+def _opened(path: Path) -> parquet.ParquetFile:
+    """A shard, read once and checked, to be parsed in memory."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    content = files.read_shard(path)
+    try:
+        return parquet.ParquetFile(pa.BufferReader(content))
+    except (OSError, ValueError) as error:
+        raise files.damaged(path) from error
