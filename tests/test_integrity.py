@@ -3,6 +3,8 @@
 import json
 import shutil
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +15,10 @@ from interp import files
 from interp.cli import main
 from interp.engine import provenance
 from interp.engine.config import parse_experiment
+from interp.engine.sweep import run_experiment
 from interp.engine.units import expand
 from interp.errors import Damaged, InputError
-from interp.families import family, read_config
+from interp.families import family, read_config, resolve
 from interp.families.identity import identity
 from interp.families.verification import seal, verify_target
 from interp.table import read_table, store
@@ -156,15 +159,13 @@ def test_a_file_that_may_not_be_read_is_told_in_a_line_and_kept(tmp_path: Path, 
     assert shard.exists()
 
 
-def test_a_full_disk_is_told_in_a_line(tmp_path: Path, capsys, monkeypatch) -> None:
-    run = a_run(tmp_path / "run")
-
-    def full(path: Path, content: str, **_: object) -> None:
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(Path, "write_text", full)
-    assert main(["export", str(run), "--csv", str(tmp_path / "x.csv")]) == 1
-    assert capsys.readouterr().err.count("\n") == 1
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that takes nothing")
+@pytest.mark.parametrize("option", ["--csv", "--parquet"])
+def test_a_full_disk_is_told_in_a_line(option: str, tmp_path: Path, capsys) -> None:
+    assert main(["export", str(a_run(tmp_path / "run")), option, "/dev/full"]) == 1
+    told = capsys.readouterr().err
+    assert "/dev/full" in told
+    assert told.count("\n") == 1
 
 
 def test_a_run_without_seals_is_read_named_and_sealed(tmp_path: Path, capsys) -> None:
@@ -240,8 +241,8 @@ def test_what_is_changed_in_a_checkpoint_is_named(what: str, root: Path) -> None
     assert any("step4" in problem and name in problem for problem in found["problems"])
     assert verify_target("tiny:d8/base/seed0@step4", root=root)["problems"]
     assert not verify_target("tiny:d8@step2", root=root)["problems"]
-    with pytest.raises(Damaged, match=name):
-        read_config(family("tiny", root=root).refs[-1])
+    with warnings.catch_warnings(action="ignore"), pytest.raises(Damaged, match=name):
+        read_config(resolve("tiny:d8/base/seed0@step4", root=root))
 
 
 def unseal(root: Path) -> None:
@@ -343,3 +344,52 @@ def test_an_unknown_target_is_wrong_input(root: Path) -> None:
     for target in ("tinny", "tiny:d9", "tiny:d8@step3"):
         with pytest.raises(InputError):
             verify_target(target, root=root)
+
+
+def two_seeds(root: Path) -> Path:
+    """A second run of the family, and the first with a damaged manifest; returns that."""
+    other = Path(shutil.copytree(root / "tiny" / "d8" / "base" / "seed0", root / "tiny" / "d8" / "base" / "seed1"))
+    for path in other.rglob("manifest.json"):
+        files.write_json(path, {**files.read_json(path), "seed": 1})
+    manifest = root / "tiny" / "d8" / "base" / "seed0" / "step2" / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:-20])
+    return manifest
+
+
+def test_a_damaged_manifest_hides_its_own_checkpoint_and_no_other(root: Path) -> None:
+    manifest = two_seeds(root)
+    with pytest.warns(UserWarning, match=r"step2/manifest\.json"):
+        found = family("tiny", root=root)
+    assert [(ref.seed, ref.step) for ref in found.refs] == [(0, 0), (0, 4), (1, 0), (1, 2), (1, 4)]
+    assert list(found.damaged) == [manifest.parent]
+    assert [str(manifest) in problem for problem in verify_target("tiny", root=root)["problems"]] == [True]
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(Damaged, match="step2"):
+        resolve("tiny:d8/base/seed0@step2", root=root)
+    with pytest.warns(UserWarning, match="left out"):
+        assert resolve("tiny:d8/base/seed0@step4", root=root).step == 4
+
+
+@pytest.mark.filterwarnings("ignore:.*manifest.json")
+def test_a_run_with_a_damaged_manifest_is_left_out_and_named_until_it_is_well(root: Path, tmp_path: Path) -> None:
+    manifest = two_seeds(root)
+    experiment = {
+        "name": "x",
+        "families": ["tiny"],
+        "tasks": [{"name": "modular_addition", "n_prompts": 4}],
+        "measures": ["exact_match", "update_norm"],
+    }
+    run = tmp_path / "run"
+
+    def swept() -> dict:
+        with ThreadPoolExecutor(1) as executor:
+            return run_experiment(parse_experiment(experiment), run, root=root, executor=executor)
+
+    found = swept()
+    assert [failure["unit"] for failure in found["failures"]] == ["tiny:d8/base/seed0@step2"]
+    assert set(read_table(run)["seed"]) == {1}
+    assert main(["status", str(run)]) == 1
+    other = root / "tiny" / "d8" / "base" / "seed1" / "step2" / "manifest.json"
+    manifest.write_bytes(json.dumps({**files.read_json(other), "seed": 0}).encode())
+    assert swept()["failures"] == []
+    assert set(read_table(run)["seed"]) == {0, 1}
+    assert main(["status", str(run)]) == 0

@@ -28,6 +28,8 @@ from interp.engine.config import Experiment, resolved
 from interp.engine.units import Unit, expand, needs_of_measure, reach
 from interp.engine.worker import cannot_store, measure_units
 from interp.errors import InputError
+from interp.families import family
+from interp.families.store import place
 from interp.table import store
 from interp.training.pool import end_with_parent
 
@@ -80,7 +82,9 @@ def run_experiment(
     files.write_json(out / "environment.json", provenance.environment())
     store.write_plan(out, [(unit.address, [result.key for result in unit.results]) for unit in units])
 
-    todo = missing(units[shard[0] :: shard[1]], _there(units, out))
+    mine = units[shard[0] :: shard[1]]
+    todo = missing(mine, _there(units, out))
+    _tell_failures(experiment, root, out, complete={unit.address for unit in mine} - {unit.address for unit in todo})
     log = _progress(len(todo), len(units), out / "run.log")
     if executor is not None:
         with _given_up_after(executor, todo, experiment, out, workers) as futures:
@@ -105,6 +109,20 @@ def _check(workers: int | None, shard: tuple[int, int], executor: Executor | Non
         raise InputError(f"shard is {shard!r}; expected (i, n) with i from 0 to n-1")
     if executor is not None and not callable(getattr(executor, "submit", None)):
         raise InputError(f"executor is a {type(executor).__name__}; expected a concurrent.futures.Executor")
+
+
+def _tell_failures(experiment: Experiment, root: str | Path | None, out: Path, *, complete: set[str]) -> None:
+    """No failures of what is complete; one of each checkpoint that is damaged in a family that nobody grows here: its run is
+    left out."""
+    for address in complete:
+        store.write_failures(out, address, [])
+    for spec in experiment.families:
+        for folder, error in family(spec.name, root=root).damaged.items() if spec.name else ():
+            size, setting, seed = folder.parts[-4:-1]
+            chosen = ((spec.sizes, size), (spec.settings, setting), (spec.seeds, int(seed.removeprefix("seed"))))
+            if all(wanted is None or here in wanted for wanted, here in chosen):
+                told = {"unit": place(folder), "task": "", "measure": "", "error": f"{error}; its run is left out"}
+                store.write_failures(out, told["unit"], [told])
 
 
 def _there(units: Sequence[Unit], out: Path) -> set[str]:

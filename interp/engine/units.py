@@ -131,10 +131,13 @@ def _runs(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> 
         name = _grow(spec, root=root, workers=workers)
     else:
         name = spec.name or spec.hub or ""
-    refs = seal(family(name, root=root).checkpoints(size=spec.sizes, setting=spec.settings, seed=spec.seeds))
+    found = family(name, root=root)
+    broken = {folder.parent for folder in found.damaged}  # without one of its steps a run's comparisons would be others
+    refs = seal(found.checkpoints(size=spec.sizes, setting=spec.settings, seed=spec.seeds))
     runs: dict[tuple[str, str, str, int], list[CheckpointRef]] = {}
     for ref in refs:
-        runs.setdefault(_run_of(ref), []).append(ref)
+        if ref.path is None or ref.path.parent not in broken:
+            runs.setdefault(_run_of(ref), []).append(ref)
     return [sorted(stored, key=lambda ref: ref.step) for _, stored in sorted(runs.items())]
 
 

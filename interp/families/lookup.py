@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Family:
     find: the checkpoints of some sizes, of all for None, in order: what a hub lists is asked for only where it is
         wanted.
     unread: the names that a hub lists and that fit no pattern of the family, so that they are no checkpoints of it.
+    damaged: folders of the store whose manifest is not what was written, and what is wrong: they are left out.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Family:
     about: Mapping[str, Any]
     find: Callable[[Sequence[str] | None], list[CheckpointRef]]
     unread: Callable[[], list[str]] = list
+    damaged: Mapping[Path, InputError] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         licence = self.about.get("licence")
@@ -117,7 +120,7 @@ def family(name: str, *, root: str | Path | None = None) -> Family:
     """
     top = store.store_root(root)
     if name in store.stored_families(top):
-        return _family(name, "store", store.stored_checkpoints(top, name))
+        return _stored(top, name)
     if name in (grown := recipes()):
         return _family(name, "recipe", _planned(grown[name]))
     if name in card_names() or (name.endswith(".yaml") and Path(name).is_file()):
@@ -138,6 +141,7 @@ def resolve(address: str | Address, *, root: str | Path | None = None) -> Checkp
     """
     wanted = parse_address(address) if isinstance(address, str) else address
     found_family = family(wanted.family, root=root)
+    _refuse_damaged(wanted, found_family.damaged)
     size = wanted.size
     if size is None and len(found_family.sizes) > 1:
         raise _left_out(wanted, "size", found_family.sizes)
@@ -180,6 +184,16 @@ def _family(name: str, origin: str, refs: Iterable[CheckpointRef]) -> Family:
     return Family(
         name=name, origin=origin, sizes=tuple(dict.fromkeys(ref.size for ref in ordered)), about={}, find=find
     )
+
+
+def _stored(root: Path, name: str) -> Family:
+    """The family in a store; a manifest that is damaged hides only its own checkpoint, and is told of."""
+    refs, damaged = store.stored_checkpoints(root, name)
+    if not refs:
+        raise next(iter(damaged.values()))
+    for error in damaged.values():
+        warnings.warn(f"{error}; left out (`interp verify {name}`)", stacklevel=4)
+    return replace(_family(name, "store", refs), damaged=damaged)
 
 
 def _on_hub(name: str, card: Card) -> Family:
@@ -227,21 +241,30 @@ def _narrow(refs: Sequence[CheckpointRef], kind: str, wanted: Any, *, of: str) -
     return [ref for ref in refs if getattr(ref, kind) in values]
 
 
+def _refuse_damaged(wanted: Address, damaged: Iterable[Path]) -> None:
+    """Raises Damaged where the address selects a checkpoint whose manifest is not what was written."""
+    for folder in damaged:
+        if _selects(wanted, folder):
+            store.read_manifest(folder)
+
+
 def _refuse_incomplete(wanted: Address, found: Sequence[CheckpointRef], root: Path) -> None:
     """Raises InputError where the very step asked for is there, without its manifest."""
-    for path in store.incomplete_folders(root, wanted.family):
-        size, setting, seed, step = path.relative_to(root / wanted.family).parts
-        here = {"size": size, "setting": setting, "seed": seed, "step": step}
-        asked = {
-            "size": wanted.size,
-            "setting": wanted.setting,
-            "seed": None if wanted.seed is None else f"seed{wanted.seed}",
-            "step": f"step{wanted.step}",
-        }
-        if all(value is None or here[kind] == value for kind, value in asked.items()) and not any(
-            ref.step == wanted.step for ref in found
-        ):
-            store.read_manifest(path)
+    for folder in store.incomplete_folders(root, wanted.family):
+        if _selects(wanted, folder) and not any(ref.step == wanted.step for ref in found):
+            store.read_manifest(folder)
+
+
+def _selects(wanted: Address, folder: Path) -> bool:
+    """Whether a folder of the store lies where an address points."""
+    size, setting, seed, step = folder.parts[-4:]
+    asked = (
+        (wanted.size, size),
+        (wanted.setting, setting),
+        (None if wanted.seed is None else f"seed{wanted.seed}", seed),
+        (None if wanted.step is None else f"step{wanted.step}", step),
+    )
+    return all(part in (None, here) for part, here in asked)
 
 
 def recipes() -> dict[str, Path]:

@@ -30,13 +30,23 @@ def stored_families(root: Path) -> list[str]:
     return sorted(f.name for f in root.iterdir() if f.is_dir() and next(f.glob(f"*/*/seed*/step*/{MANIFEST}"), None))
 
 
-def stored_checkpoints(root: Path, family: str) -> list[CheckpointRef]:
-    """The complete checkpoints of a family: those with a manifest.
+def stored_checkpoints(root: Path, family: str) -> tuple[list[CheckpointRef], dict[Path, InputError]]:
+    """The complete checkpoints of a family, those with a manifest; and the folders whose manifest is not what was written,
+    with what is wrong: one of them does not hide the others."""
+    refs: list[CheckpointRef] = []
+    damaged: dict[Path, InputError] = {}
+    for folder in complete_folders(root, family):
+        try:
+            refs.append(read_manifest(folder))
+        except InputError as error:
+            damaged[folder] = error
+    return refs, damaged
 
-    Raises:
-        Damaged: a manifest is not what was written.
-    """
-    return [read_manifest(folder) for folder in complete_folders(root, family)]
+
+def place(folder: Path) -> str:
+    """The address that a folder of the store stands for."""
+    family, size, setting, seed, step = folder.parts[-5:]
+    return f"{family}:{size}/{setting}/{seed}@{step}"
 
 
 def complete_folders(root: Path, family: str) -> list[Path]:
