@@ -49,6 +49,7 @@ _HOME = {
     "Circuit": "interp.circuits",
     "find_jumps": "interp.jumps",
     "rank_leads": "interp.leads",
+    "intervention_effects": "interp.leads",
     "prevalence": "interp.prevalence",
     "read_table": "interp.table",
     "rolling": "interp.table.rolling",

@@ -19,7 +19,7 @@ from interp.families.intervening import KINDS
 from interp.families.planned import PlannedRun
 from interp.models.native import build
 from interp.training import load_recipe, planned_runs
-from interp.training.edits import edited, layer_edits
+from interp.training.edits import as_interventions, edited, layer_edits
 from interp.training.fast import loss, scored
 from interp.training.grow import grow
 from interp.training.interventions import directions, fourier, freeze, norm, weight_norm, weights_of
@@ -248,8 +248,11 @@ def test_an_edited_module_is_the_module_under_the_library_s_own_interventions() 
     own = interp.capture(model, tokens, sites=("pattern",))["pattern"][0]  # prompt head query key
 
     def logits(*acting: dict[str, Any]) -> torch.Tensor:
-        with torch.no_grad(), edited(module, layer_edits(acting, BASE)):
-            return module(tokens)
+        edits = layer_edits(acting, BASE)
+        with torch.no_grad(), edited(module, edits):
+            found = module(tokens)
+        torch.testing.assert_close(interp.intervene(model, tokens, as_interventions(edits, 9)), found)
+        return found
 
     def changed(**change: Any) -> torch.Tensor:
         return interp.intervene(model, tokens, [interp.Intervention(layer=0, **change)])
@@ -373,3 +376,22 @@ def test_the_logit_scale_is_a_temperature_of_the_loss_alone(tmp_path: Path) -> N
     other.backward()
     torch.testing.assert_close(value, other)
     torch.testing.assert_close(gradient, 2 * module.head.weight.grad)
+
+
+def test_behaviour_is_measured_under_the_interventions_of_the_step(tmp_path: Path) -> None:
+    """What a run learns with a clamped head it does with a clamped head: `…_under` beside the plain measures."""
+    clamp = {"kind": "pattern", "on": "L0.attn", "role": "current_token", **WINDOW}
+    recipe = {**RECIPE, "seeds": [0], "runs": [{"sizes": ["d4"], "settings": ["base"]}], "interventions": [clamp]}
+    run = planned_runs(recipe)[0]
+    grow(run, tmp_path)
+    experiment = {
+        "name": "under", "families": [{"name": "tiny"}], "tasks": [{"name": "modular_addition", "n_prompts": 8}],
+        "measures": ["log_prob", "log_prob_under", "exact_match_under"],
+    }  # fmt: skip
+    path = tmp_path / "under.json"
+    path.write_text(json.dumps(experiment))
+    interp.run_experiment(path, tmp_path / "out", root=tmp_path, workers=1)
+    table = interp.read_table(tmp_path / "out").pivot(index="step", columns="measure", values="value")
+    same = table["log_prob"] == table["log_prob_under"]
+    assert [step for step in table.index if not same[step]] == [step for step in run.schedule if 6 < step <= 18]
+    assert table["exact_match_under"].between(0, 1).all()

@@ -58,10 +58,23 @@ def test_the_spec_is_read(pasted):
 
 def test_the_paired_design_trains(pasted):
     shrunk = Path("clamped.yaml").read_text()
-    for there, here in (("[0, 1, 2, 3, 4, 5, 6, 7]", "[0]"), ("steps: 1200", "steps: 4"), ("batch: 64", "batch: 4")):
+    for there, here in (
+        ("[0, 1, 2, 3, 4, 5, 6, 7]", "[0]"),
+        ("steps: 1200", "steps: 4"),
+        ("batch: 64", "batch: 4"),
+        ("{log: 40, every: 25}", "{every: 4}"),
+    ):
         assert there in shrunk
         shrunk = shrunk.replace(there, here)
     Path("clamped.yaml").write_text(shrunk)
+    Path("causes.yaml").write_text(Path("causes.yaml").read_text().replace("256", "4"))
     assert main(["train", "clamped.yaml", "--workers", "1"]) == 0
     drawn = json.loads(Path("checkpoints/clamped/d48/clamp.placebo=1/seed0/step4/manifest.json").read_text())
     assert drawn["interventions"][0]["placebo"] == {"offset": 1}
+    assert main(["plan", "causes.yaml"]) == 0
+    assert main(["run", "causes.yaml", "--workers", "1", "--no-report"]) == 0
+    block = re.search(r"^```python\n(.*?)^```", (ROOT / "docs/interventions.md").read_text(), re.MULTILINE | re.DOTALL)
+    there = {}
+    exec(block[1], there)
+    assert [row["dose"] for row in there["found"].effects if not row["is_placebo"]] == [0.25, 0.5, 1]
+    assert {row["n_neither"] for row in there["found"].effects} == {1}

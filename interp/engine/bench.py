@@ -22,6 +22,7 @@ from interp.engine.config import Experiment, TaskSpec
 from interp.engine.units import COMPARED, Result, Unit, circuit_key, needs_of_measure, task_of
 from interp.errors import InputError
 from interp.families.ahead import ReadAhead
+from interp.families.intervening import acting
 from interp.types import CheckpointRef
 
 if TYPE_CHECKING:
@@ -248,6 +249,8 @@ class Bench:
         task, split_seed = self.questions(spec, ref)
         stream = seeds.generator(self.experiment.seed, "measures", ref.sha256)
         prompts = self.prompts(task, split_seed, spec.n_prompts)
+        under = [one for _, one in acting(ref.manifest.get("interventions", ()), ref.step - 1)]
+        beside = {**beside, "interventions": under}
         return observe(model, task, prompts, task.splits(split_seed), needs_of(measures), stream, **beside)
 
 

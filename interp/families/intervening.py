@@ -160,6 +160,12 @@ def _planned(
     return _as_placebo(planned, model, stream) if one.placebo else planned
 
 
+def acting(interventions: Iterable[Mapping[str, Any]], step: int) -> list[tuple[int, Mapping[str, Any]]]:
+    """Those under which the optimiser's step from `step` to `step` + 1 is taken, with their places in the list. A checkpoint is under
+    those of the step before it."""
+    return [(index, one) for index, one in enumerate(interventions) if one["from"] <= step < one["until"]]
+
+
 def components(model: Mapping[str, Any], sorts: Iterable[str]) -> list[str]:
     """The names of a model's components of some sorts."""
     found: list[str] = []

@@ -45,7 +45,9 @@ def percent(value: float | None) -> str:
 
 def is_share(measure: str) -> bool:
     """Whether a measure is a share of examples, shown in per cent."""
-    return measure in {"exact", "exact_match", "acc", "acc_norm", "top1"} or measure.endswith("accuracy")
+    return measure in {"exact", "exact_match", "exact_match_under", "acc", "acc_norm", "top1"} or measure.endswith(
+        "accuracy"
+    )
 
 
 def pretty(name: str) -> str:

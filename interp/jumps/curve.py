@@ -13,7 +13,17 @@ from numpy import ndarray
 from interp.table.events import tick
 
 # Measures that live in [0, 1]; a change of .1 is a tenth of their range whatever a run happens to cover.
-UNIT_RANGE = ("exact_match", "accuracy", "acc_norm", "token_accuracy", "probability", "prob", "f1", "brier")
+UNIT_RANGE = (
+    "exact_match",
+    "exact_match_under",
+    "accuracy",
+    "acc_norm",
+    "token_accuracy",
+    "probability",
+    "prob",
+    "f1",
+    "brier",
+)
 LOG_SCALE = ("ppl", "perplexity", "word_perplexity", "byte_perplexity")
 
 # Changes below this share of the range are not resolved by any measure here; it keeps exact fits finite.

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from interp.leads.board import Board as Board
 from interp.leads.board import format_board as format_board
+from interp.leads.causal import Effects as Effects
+from interp.leads.causal import intervention_effects as intervention_effects
 from interp.leads.forecast import forecast as forecast
 from interp.leads.forecast import format_forecast as format_forecast
 from interp.leads.onsets import align as align
@@ -19,6 +21,7 @@ from interp.leads.spec import read_spec as read_spec
 
 __all__ = [
     "Board",
+    "Effects",
     "Spec",
     "align",
     "evaluate",
@@ -26,6 +29,7 @@ __all__ = [
     "forecast",
     "format_board",
     "format_forecast",
+    "intervention_effects",
     "lead_times",
     "lock",
     "rank_leads",

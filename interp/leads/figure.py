@@ -1,4 +1,4 @@
-"""The board and a forecast as figures."""
+"""The board, a forecast and the effects of interventions as figures."""
 
 from __future__ import annotations
 
@@ -28,6 +28,29 @@ def board_figure(series: Sequence[tuple[str, Mapping[str, Any]]], most: int) -> 
     n = len(series)
     title = f"What {n} indicators add to the trivial measures" + (f" (the first {most})" if n > most else "")
     figure = plots.intervals(rows, title=title, unit="gain (bits a row)", word="verdict")
+    return figure.update_xaxes(zeroline=True, zerolinecolor=style.MUTED)
+
+
+def effects_figure(effects: Sequence[Mapping[str, Any]]) -> go.Figure:
+    """What `Effects.plot` draws. Where no pair has both events, the mark is the bound at the budget, said in the hover."""
+    several = len({(row["task"], row["family"]) for row in effects}) > 1
+    rows = [
+        {
+            "name": row["setting"] + (f" · {row['family'] or row['task']}" if several else ""),
+            "value": row["effect"] if row["n"] else row["at_budget"],
+            "low": row["low"],
+            "high": row["high"],
+            "group": "placebo" if row["is_placebo"] else row["name"],
+            "note": f"{row['verdict']}; {row['n']} of {row['n_pairs']} pairs have both events"
+            + ("" if row["n"] else ", censored ones at their budget"),
+        }
+        for row in effects
+    ]
+    figure = plots.intervals(rows, title="How far interventions move the event", unit="shift of log10 T (decades)")
+    for trace in figure.data:
+        if trace.legendgroup == "placebo":
+            trace.update(line={"color": style.GREY} if trace.mode == "lines" else None)
+            trace.update(marker={"color": style.GREY} if trace.mode == "markers" else None)
     return figure.update_xaxes(zeroline=True, zerolinecolor=style.MUTED)
 
 

@@ -39,6 +39,7 @@ class Observation:
         [prompt, answer_len, vocab]; "train.logits" [scored, vocab].
     splits: the inputs of the task's training and test splits, as the run was trained on them.
     rng: randomness of this indicator alone, so that no other measure changes its bits.
+    interventions: under which the checkpoint's last step was taken, as its manifest has them; the passes are without.
     passes: what the indicator spent on passes of its own, in forward passes over the prompts; add to it with `spend`.
     """
 
@@ -55,6 +56,7 @@ class Observation:
     final: Observation | None = None
     circuit: Any = None
     reference: Any = None
+    interventions: Sequence[Mapping[str, Any]] = ()
     passes: float = 0.0
 
     def __getitem__(self, need: str) -> Any:
@@ -130,6 +132,7 @@ def observe(
     final: Observation | None = None,
     circuit: Any = None,
     reference: Any = None,
+    interventions: Sequence[Mapping[str, Any]] = (),
 ) -> Observation:
     """Run the shared passes and keep what `needs` (see `needs_of`) names. The model is left as found.
 
@@ -149,6 +152,7 @@ def observe(
         kept=kept,
         circuit=circuit,
         reference=reference,
+        interventions=interventions,
         previous=_alone(previous),
         window=tuple(filter(None, map(_alone, window))),
         initial=_alone(initial),

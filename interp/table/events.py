@@ -111,6 +111,8 @@ def first_event(
     return Event(centre=about[0], width=about[1], reason="; ".join(dict.fromkeys([*unjudged, *reasons])))
 
 
+STARTED_BEFORE = "under way or complete at the second checkpoint"
+"""Of `Event.reason`: when the change began is not known, only that it was before."""
 _UNFINISHED = "still under way at the last checkpoint"
 _LATE = "begins past the budget"
 
@@ -122,7 +124,7 @@ def _no_event(change: Change, sign: int, last: float, planned: float, least: flo
     if not _missing(change.span) and abs(change.magnitude) < least * change.span:
         return "below the least magnitude"
     if change.left_censored is True or (not _missing(change.left_censored) and bool(change.left_censored)):
-        return "under way or complete at the second checkpoint"
+        return STARTED_BEFORE
     if change.step_after >= last:
         return _UNFINISHED
     return _LATE if change.step_before > planned else None

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from interp.types import Batch as Batch
+    from interp.hooks.interventions import Intervention
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -152,6 +152,23 @@ def edited(module: nn.Module, edits: Edits) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def as_interventions(edits: Edits, n_pos: int) -> list[Intervention]:
+    """The same for `interp.capture` and `interp.intervene`, on prompts of so many tokens."""
+    from interp.hooks.interventions import Intervention
+
+    out = []
+    for layer, edit in edits.items():
+        if edit.bias is not None:
+            out.append(Intervention(site="attn_scores", layer=layer, kind="add", value=edit.bias[:, :n_pos, :n_pos]))
+        if edit.kept is not None and edit.added is not None:
+            out.append(Intervention(site="pattern", layer=layer, kind="scale", value=edit.kept[:, :n_pos, None]))
+            out.append(Intervention(site="pattern", layer=layer, kind="add", value=edit.added[:, :n_pos, :n_pos]))
+        for site, factor in (("attn_out", edit.attn), ("mlp_out", edit.mlp)):
+            if factor != 1:
+                out.append(Intervention(site=site, layer=layer, kind="scale", value=factor))
+    return out
 
 
 def _biased(edit: LayerEdit, scores: Tensor) -> Tensor:

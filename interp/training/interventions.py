@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.families.intervening import acting
 from interp.seeds import generator
 from interp.training.edits import Edits, layer_edits
 
@@ -41,13 +42,11 @@ class Interventions:
 
     def move(self, step: int) -> None:
         """To the optimiser step from `step` to `step` + 1."""
-        acting = [
-            (index, one) for index, one in enumerate(self.run.interventions) if one["from"] <= step < one["until"]
-        ]
-        if acting != self.acting:
-            self.acting = acting
-            self.edits = layer_edits([one for _, one in acting], self.run.model)
-            self.scale = math.prod(one["dose"] for _, one in acting if one["kind"] == "logit_scale")
+        now = acting(self.run.interventions, step)
+        if now != self.acting:
+            self.acting = now
+            self.edits = layer_edits([one for _, one in now], self.run.model)
+            self.scale = math.prod(one["dose"] for _, one in now if one["kind"] == "logit_scale")
 
     def before_update(self, step: int) -> list[Callable[[], None]]:
         """To be called before the optimiser's step; what comes back, after it, in this order."""

@@ -38,6 +38,7 @@ from interp.table.events import sign_of
 _CONTINUOUS = ("log_prob", "answer_log_prob", "ppl", "perplexity", "test_loss", "loss", "brier", "logit_diff", "margin")
 COMPANIONS: dict[str, tuple[str, ...]] = {
     "exact_match": _CONTINUOUS,
+    "exact_match_under": ("log_prob_under",),
     "accuracy": _CONTINUOUS,
     "acc_norm": _CONTINUOUS,
     "token_accuracy": _CONTINUOUS,
@@ -46,9 +47,28 @@ COMPANIONS: dict[str, tuple[str, ...]] = {
 }
 PER_TOKEN = "log_prob_per_token"
 # Log-likelihoods of the answer, of either sign.
-LOGARITHMS = ("log_prob", "answer_log_prob", "ppl", "perplexity", "loss", "nll", "digit_loss", "group_loss")
+LOGARITHMS = (
+    "log_prob",
+    "log_prob_under",
+    "answer_log_prob",
+    "ppl",
+    "perplexity",
+    "loss",
+    "nll",
+    "digit_loss",
+    "group_loss",
+)
 MARGINS = ("logit_diff", "margin")
-_OF_ANSWERS = ("log_prob", "answer_log_prob", "ppl", "perplexity", *MARGINS, "digit_loss", "group_loss")
+_OF_ANSWERS = (
+    "log_prob",
+    "log_prob_under",
+    "answer_log_prob",
+    "ppl",
+    "perplexity",
+    *MARGINS,
+    "digit_loss",
+    "group_loss",
+)
 """Companions that are of the judged examples by what they are; others have to show it by an equal `n`."""
 
 Judge = Callable[[Curve, Limits], Verdict]
