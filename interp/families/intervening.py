@@ -206,7 +206,7 @@ def _role(one: TrainingIntervention, n_ctx: int) -> Planned:
         raise InputError("forbid needs a place: role 'uniform' is none")
     if one.role is not None and one.role not in OFFSETS:
         return {"role": one.role}
-    offset = OFFSETS[one.role] if one.role is not None else one.offset
+    offset = OFFSETS[one.role] if one.role is not None else one.offset or 0
     if offset >= n_ctx:
         raise InputError(f"offset is {offset}; the model has {n_ctx} positions")
     return {"offset": offset}

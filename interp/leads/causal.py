@@ -151,8 +151,8 @@ def _runs(
         events, facts = target_events(goal, spec, jumps), run_facts(goal)
         families, steps = goal.groupby("run", observed=True)["family"].first(), dict(iter(goal.groupby("run")["step"]))
         rows = []
-        for run, fact in facts.iterrows():
-            event = events[str(run)]
+        for run, fact in zip(map(str, facts.index), facts.to_dict("records"), strict=True):
+            event = events[run]
             T = event.T if spec.event == "before" else event.middle
             if not np.isfinite(T) and STARTED_BEFORE in event.reason:
                 notes.append(f"{task}: {run} is left out: its event was {STARTED_BEFORE}")
@@ -218,8 +218,8 @@ def _pairs(runs: pd.DataFrame, arm: _Arm, base: str) -> pd.DataFrame:
 
 def _effect(runs: pd.DataFrame, arm: _Arm, arms: Sequence[_Arm], own: pd.DataFrame, spec: Spec) -> dict[str, Any]:
     """A row of `effects`. Against a placebo the base cancels: the pair is the run with the one and with the other."""
-    options = {"level": spec.level, "draws": spec.bootstraps}
-    row = {"setting": arm.setting, "name": arm.name, "dose": arm.dose, "is_placebo": arm.placebo}
+    options: dict[str, Any] = {"level": spec.level, "draws": spec.bootstraps}
+    row: dict[str, Any] = {"setting": arm.setting, "name": arm.name, "dose": arm.dose, "is_placebo": arm.placebo}
     row |= estimate(own, **options, rng=np.random.default_rng(spec.seed))
     placebos = [other for other in arms if other.placebo and other.name == arm.name and not arm.placebo]
     placebo = min(placebos, key=lambda other: (abs(np.nan_to_num(other.dose - arm.dose)), other.dose), default=None)
