@@ -25,7 +25,7 @@ TABLE = HERE / "table"
 FORMATION = HERE / "formation"
 """Files of the same names: a row a run, when its circuit formed."""
 FAMILIES = ("addition_mod", "subtraction_mod", "induction", "markov", "addition", "parity", "window_sum")
-CAUSES = ("induction_causes", "addition_mod_causes", "addition_causes")
+CAUSES = ("induction_causes", "addition_mod_causes")
 """Families whose settings differ in what is done to a run while it trains."""
 PARTS = {"explore": tuple(range(4)), "held out": tuple(range(4, 12)), "causes": tuple(range(8))}
 """Seeds. Interventions are measured under the lock too: what each should do stands in the protocol."""
