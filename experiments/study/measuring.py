@@ -28,7 +28,10 @@ FAMILIES = ("addition_mod", "subtraction_mod", "induction", "markov", "addition"
 CAUSES = ("induction_causes", "addition_mod_causes")
 """Families whose settings differ in what is done to a run while it trains."""
 PARTS = {"explore": tuple(range(4)), "held out": tuple(range(4, 12)), "causes": tuple(range(8))}
-"""Seeds. Interventions are measured under the lock too: what each should do stands in the protocol."""
+"""Seeds."""
+LABEL = {"causes": "held out"}
+"""What a part is called in the table: interventions are measured under the lock too, for what each should do stands in the
+protocol."""
 COLUMNS = (
     "run", "step", "task", "measure", "component", "position", "value", "stderr", "n", "unit", "kind", "online",
     "family", "size", "n_params", "setting", "seed", "tokens", "budget", "cost",
@@ -82,7 +85,7 @@ def measure(
     rows, formed = rows_of(out / family)
     for folder, new in ((table, rows), (table.parent / FORMATION.name, formed)):
         if len(new):
-            add(file_of(folder, family, part), new.assign(part=part, lock=lock))
+            add(file_of(folder, family, part), new.assign(part=LABEL.get(part, part), lock=lock))
     return len(rows)
 
 

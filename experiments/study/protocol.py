@@ -27,7 +27,7 @@ _KEYS = (
     "primary",
     "secondary",
 )
-_FAMILY = ("target", "component", "parts", "controls", "shuffled")
+_FAMILY = ("target", "direction", "component", "parts", "controls", "shuffled")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +55,7 @@ class Protocol:
         return replace(
             self.leads,
             target=target_name(self.families[family]),
+            direction=self.families[family].get("direction"),
             indicators=chosen if primary and self.primary else None,
             shuffled=tuple(name for name in self.families[family].get("shuffled", ()) if name in settings),
             rolling=tuple(name for name in self.leads.rolling if name.rpartition(".")[0] in have),

@@ -1,9 +1,10 @@
 """The study's table: committed rows of finished runs, and what the evaluation makes of them before it looks.
 
 `table/<family>.<part>.parquet` holds them (`table/README.md` says what every column is); a family whose name ends on `_causes`
-has runs with and without interventions. Two choices are made here once for everybody: an indicator that is measured by layer
+has runs with and without interventions. Three choices are made here once for everybody: an indicator that is measured by layer
 or head enters as one curve a run (its mean, or its maximum for roles that one head plays), so that families of unlike shape
-share it; and a target that is one sub-task becomes a behaviour of its own.
+share it; a target that is one sub-task becomes a behaviour of its own; and of Markov chains the target is where the model stands
+between the two predictors, `bigram_share`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,23 @@ def read_rows(folder: Path = TABLE) -> dict[str, pd.DataFrame]:
             raise InputError(f"{path} has part {wrong[0]!r}; expected {' or '.join(map(repr, PARTS))}")
         for family, own in frame.groupby("family", sort=True, observed=True):
             found.setdefault(str(family), []).append(own)
-    return {family: read_table(pd.concat(parts, ignore_index=True)) for family, parts in sorted(found.items())}
+    return {
+        family: read_table(with_bigram_share(pd.concat(parts, ignore_index=True)))
+        for family, parts in sorted(found.items())
+    }
+
+
+def with_bigram_share(rows: pd.DataFrame) -> pd.DataFrame:
+    """With `bigram_share` = KL to unigram ÷ (KL to unigram + KL to bigram) where both are measured: 0 for a model that predicts
+    from the states' frequencies, 1 for one that predicts from what followed the last state. Either distance alone falls first
+    as the model leaves the uniform prediction, which is not the event of interest."""
+    parts = [rows[rows["measure"] == name].set_index(["run", "task", "step"]) for name in ("unigram_kl", "bigram_kl")]
+    if parts[0].empty or parts[1].empty:
+        return rows
+    unigram, bigram = (part["value"].astype(float) for part in parts)
+    share = (unigram / (unigram + bigram)).reindex(parts[0].index)
+    made = parts[0].assign(measure="bigram_share", value=share, stderr=float("nan"), unit="share").reset_index()
+    return pd.concat([rows, made[list(rows.columns)]], ignore_index=True)
 
 
 def read_formation(folder: Path = FORMATION) -> pd.DataFrame:
