@@ -55,7 +55,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = yaml.safe_load(PROTOCOL.read_text())
     given |= {
         "families": {name: {"target": "exact_match", "controls": ["s2"]} for name in FAMILIES},
-        "primary": [],
+        "primary": {},
         "largest": [],
     }
     given["leads"] = {"permutations": 19, "shifts": 0, "bootstraps": 200, "seed": 0}

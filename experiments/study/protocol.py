@@ -51,14 +51,15 @@ class Protocol:
     def spec(self, family: str, table: pd.DataFrame, *, primary: bool) -> Spec:
         """The analysis of one family's rows. primary: the pre-registered indicators alone."""
         have, settings = set(table["measure"]), set(table["setting"])
-        chosen = tuple(name for name in self.primary if name in have or name in self.leads.rolling)
+        rolling = tuple(name for name in self.leads.rolling if name.rpartition(".")[0] in have)
+        chosen = tuple(name for name in self.primary if name in have or name in rolling)
         return replace(
             self.leads,
             target=target_name(self.families[family]),
             direction=self.families[family].get("direction"),
             indicators=chosen if primary and self.primary else None,
             shuffled=tuple(name for name in self.families[family].get("shuffled", ()) if name in settings),
-            rolling=tuple(name for name in self.leads.rolling if name.rpartition(".")[0] in have),
+            rolling=rolling,
         )
 
 
@@ -84,14 +85,14 @@ def read_protocol(path: Path = PROTOCOL) -> Protocol:
         for name in entry:
             if name not in _FAMILY:
                 raise unknown(f"key of {family} in the protocol", name, _FAMILY)
-    primary = given["primary"] or []
+    primary = given["primary"] or {}
     return Protocol(
         question=str(given["question"]),
         parts=parts,
         reuse_controls=bool(given["reuse_controls"]),
         families=given["families"],
         largest=tuple(given["largest"]),
-        primary={str(entry["indicator"]): str(entry["hypothesis"]) for entry in primary},
+        primary={str(name): str(hypothesis) for name, hypothesis in primary.items()},
         level=float(given["level"]),
         leads=read_spec({**given["leads"], "margin": float(given["margin"]), "level": float(given["level"])}),
     )
