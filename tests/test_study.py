@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiments.study import across, boards, forming, frequency, lock, rows, timing
+from experiments.study import across, boards, causes, forming, frequency, lock, rows, timing
 from experiments.study.boards import Judged
 from experiments.study.drawing import Axis, Row, lines, rows_of_intervals, stacked
 from experiments.study.evaluate import DIGITS, _rounded, evaluate, read_results
@@ -347,7 +347,9 @@ def test_every_held_out_row_carries_a_lock_of_the_file():
 
 def test_rows_of_a_part_are_of_its_seeds():
     protocol = read_protocol()
-    for table in rows.read_rows().values():
+    for family_name, table in rows.read_rows().items():
+        if family_name.endswith(rows.CAUSES):
+            continue  # pairs, all under the lock
         for part, seeds in protocol.parts.items():
             assert set(table.loc[table["part"] == part, "seed"]) <= set(seeds)
 
@@ -388,6 +390,35 @@ def test_rows_committed_before_their_lock_are_found(tmp_path: Path):
     commit("LOCK", f"{one} 2026-01-01\n{two} 2026-01-02 again\n")
     assert "does not come after its lock" in str(lock.out_of_order(**ask))
     assert [entry[0] for entry in lock.locks(tmp_path / "LOCK")] == [one, two]
+
+
+def test_the_shortlist_alone_is_judged_under_the_lock(study: Path):
+    protocol = replace(read_protocol(study / "protocol.yaml"), primary={"lead_step": "it leads"})
+    table = rows.read_rows(study / "table")["one"]
+    assert protocol.spec("one", table, primary=True).indicators == ("lead_step",)
+    assert protocol.spec("one", table, primary=False).indicators is None
+
+
+def test_interventions_are_read_by_their_family(tmp_path: Path):
+    rng, made = np.random.default_rng(0), []
+    step = np.unique(np.r_[0, np.geomspace(4, 1000, 40).round()])
+    for seed in range(8):
+        centre = 200 * 10 ** rng.normal(0, 0.1)
+        for setting, factor in (("base", 1.0), ("clamp=1", 0.5), ("clamp.placebo=1", 1.0)):
+            rise = 1 / (1 + (np.maximum(step, 0.5) / (centre * factor)) ** -12.0)
+            made.append(pd.DataFrame({"run": f"f:d/{setting}/seed{seed}", "step": step, "task": "t", "measure": "exact_match",
+                        "value": rise + 0.01 * rng.standard_normal(len(step)), "kind": "behaviour", "family": "one_causes", "size": "d",
+                        "setting": f"d/{setting}", "seed": seed, "budget": 1000}))  # fmt: skip
+    entry = {"one": {"target": "exact_match"}}
+    protocol = replace(read_protocol(), families=entry, leads=replace(read_protocol().leads, bootstraps=300))
+    found = {
+        row["setting"]: row for row in causes.causes({"one_causes": read_table(pd.concat(made))}, protocol)["effects"]
+    }
+    assert found["clamp=1"]["verdict"] == "earlier"
+    assert found["clamp=1"]["effect"] == pytest.approx(np.log10(0.5), abs=0.08)
+    assert found["clamp.placebo=1"]["verdict"] == "undetermined"
+    with pytest.raises(InputError, match="two"):
+        causes.causes({"two_causes": read_table(pd.concat(made))}, protocol)
 
 
 def test_a_changed_analysis_has_another_digest():

@@ -153,8 +153,8 @@ def _one_rule(judged: Sequence[Judged], names: Sequence[str], spec: Spec) -> dic
         return {}
     index = panel.of("indicator")
     by_run = series_gains(panel, index, panel.of("baseline"), spec)
-    by_family = series_gains(panel, index, panel.of("baseline"), spec, kind="task", nulls=False)
-    p = _p(by_run)
+    by_family = series_gains(panel, index, panel.of("baseline"), spec, kind="task")
+    p, p_elsewhere = _p(by_run), _p(by_family)
     alarms = _elsewhere(pooled([each.panel for each in judged]), spec)
     families = np.array([each.family for each in judged])
     out = {}
@@ -163,7 +163,7 @@ def _one_rule(judged: Sequence[Judged], names: Sequence[str], spec: Spec) -> dic
         out[name] = {
             "gain": float(by_run.gain[k]), "gain_low": float(by_run.low[k]), "gain_high": float(by_run.high[k]),
             "p_fwer": float(p[k]), "elsewhere": float(by_family.gain[k]), "elsewhere_low": float(by_family.low[k]),
-            "elsewhere_high": float(by_family.high[k]), "coverage": {
+            "elsewhere_high": float(by_family.high[k]), "elsewhere_p_fwer": float(p_elsewhere[k]), "coverage": {
                 f"{rate:.2f}": _covered(panel, found[name], families) for rate, found in alarms.items()},
         }  # fmt: skip
     return out
@@ -236,7 +236,7 @@ def _verdict(row: dict[str, Any], level: float, power: dict[str, Any]) -> dict[s
     """What may be said over families, as for one: `leading` needs the interval above 0, the family-wise p, and more jumps
     covered than runs falsely alarmed; `not leading` the interval below the margin, in runs that see planted leaders."""
     if not np.isfinite(row["gain_low"]):
-        return {"verdict": "undetermined", "reason": f"{row['n_families']} families have a gain; 3 are needed"}
+        return {"verdict": "undetermined", "reason": f"{row['n_families']} families have a gain, 3 are needed"}
     above = row["coverage_low"] > max([row["false"], *row["rates"]])
     if row["gain_low"] > 0 and row["p_fwer"] <= 0.05 and above:
         return {"verdict": "leading", "reason": ""}

@@ -139,7 +139,11 @@ def _rule(rows: Sequence[Mapping[str, Any]]) -> str:
     rows = [row for row in rows if row.get("rule_elsewhere") is not None]
     if not rows:
         return ""
-    sure = [row["indicator"] for row in rows if row["rule_elsewhere_low"] > 0]
+    sure = [
+        row["indicator"]
+        for row in rows
+        if row["rule_elsewhere_low"] > 0 and (row["rule_elsewhere_p_fwer"] or 1) <= 0.05
+    ]
     told = [
         row
         for row in rows
@@ -148,9 +152,9 @@ def _rule(rows: Sequence[Mapping[str, Any]]) -> str:
     best, which = max(rows, key=lambda row: row["rule_elsewhere"]), f": {listed(sure)}" if sure else ""
     return (
         f"With one rule for all families and runs held out, {len(told)} of {len(rows)} indicators add to the baseline beyond the exchanged "
-        f"series of other runs; with the rule learned on other families alone, {len(sure)} add for sure{which}. "
+        f"series of other runs; with the rule learned on other families alone, {len(sure)} do{which}. "
         f"The most is {num(best['rule_elsewhere'])} bits a row {ends(best['rule_elsewhere_low'], best['rule_elsewhere_high'])}, by "
-        f"`{best['indicator']}`, chosen among all and flattered by that."
+        f"`{best['indicator']}`, chosen among all and flattered by that (family-wise p {num(best['rule_elsewhere_p_fwer'])})."
     )
 
 

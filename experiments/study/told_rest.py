@@ -81,7 +81,7 @@ def _interventions(found: Mapping[str, Any]) -> str:
     rows = [
         [
             short(row["family"]),
-            f"`{row['setting']}`",
+            f"`{row['setting']}`{', judged under it' if row['under'] else ''}",
             row["verdict"],
             f"{num(row['effect'])} {ends(row['low'], row['high'])}",
             f"{num(row['vs_effect'])} {ends(row['vs_low'], row['vs_high'])}" if row["vs_placebo"] else "–",
