@@ -22,6 +22,7 @@ from experiments.study.protocol import PROTOCOL, read_protocol
 from experiments.study.report import PROSE, fills, report, text
 from interp.errors import InputError
 from interp.table import read_table
+from interp.table.rolling import rolling
 from tests.simulate_leads import family
 
 FAMILIES = ("one", "two", "three")
@@ -149,6 +150,29 @@ def test_an_indicator_by_head_enters_as_one_curve():
     value = table.set_index(["measure", "step"])["value"]
     assert value["copying"].tolist() == [1, 2]
     assert value["entropy"].tolist() == [0.5, 1.5]
+
+
+def test_the_statistic_of_a_state_sees_all_its_components():
+    rng, base = np.random.default_rng(0), {"run": "r", "task": "t", "kind": "indicator", "position": ""}
+    made = [
+        base | {"step": s, "measure": "q", "component": f"c{k}", "value": rng.standard_normal()}
+        for s in range(20)
+        for k in range(3)
+    ]
+    made += [
+        base | {"step": s, "measure": "exact_match", "kind": "behaviour", "component": "", "value": 0.0}
+        for s in range(20)
+    ]
+    table = read_table(pd.DataFrame(made))
+    names = ("q.dmd_residual", "nothing.mean")
+    ours = (
+        rows.for_board(table, {"target": "exact_match"}, (), names)
+        .query("measure == 'q.dmd_residual'")["value"]
+        .to_numpy()
+    )
+    theirs = rolling(table, measures=names[:1])["value"].to_numpy()
+    np.testing.assert_allclose(ours[np.isfinite(ours)], theirs[np.isfinite(theirs)])
+    assert np.isfinite(ours).any()
 
 
 def test_a_sub_task_is_a_target_of_its_own():

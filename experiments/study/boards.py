@@ -42,7 +42,7 @@ def judge(
     own = of_part(rows, part, protocol.controls(family) if protocol.reuse_controls else ())
     if not (own["part"] == part).any():
         return None
-    table = for_board(own, protocol.families[family], protocol.largest)
+    table = for_board(own, protocol.families[family], protocol.largest, protocol.leads.rolling)
     spec = protocol.spec(family, table, primary=primary)
     panels, notes = make_panels(table, spec, jumps)
     scored = gains_of(panels, spec)

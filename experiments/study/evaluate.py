@@ -22,6 +22,7 @@ from interp.table.events import Change
 
 RESULTS = HERE / "results"
 DIGITS = 4  # significant ones: more than any interval here supports
+NOTHING = 1e-12  # rounding of an optimiser, which differs between machines
 DRAWS = 2000  # of the concordance's bootstrap
 
 
@@ -180,5 +181,5 @@ def _rounded(data: Any) -> Any:
     if isinstance(data, list):
         return [_rounded(value) for value in data]
     if isinstance(data, float):
-        return float(f"{data:.{DIGITS}g}")
+        return 0.0 if abs(data) < NOTHING else float(f"{data:.{DIGITS}g}")
     return data

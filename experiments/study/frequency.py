@@ -47,9 +47,9 @@ def own_prevalence(
 
 
 def published(folder: Path) -> dict[str, Any]:
-    """Over a folder of evaluation-harness logs (each of its folders a run's)."""
+    """Over the evaluation logs that were published with the Pythia models (each folder a run's)."""
     found = prevalence(read_table(folder), by="size", n_planted=PLANTED, draws=DRAWS)
-    return {"source": f"evaluation logs {folder.name}, published with the models", **_told(found)}
+    return {"source": "zero-shot evaluation logs of EleutherAI/pythia, evals/pythia-v1, Apache-2.0", **_told(found)}
 
 
 def _told(found: Prevalence) -> dict[str, Any]:

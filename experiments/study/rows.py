@@ -17,6 +17,7 @@ import pandas as pd
 
 from interp.errors import InputError
 from interp.table import read_table
+from interp.table.rolling import rolling
 
 HERE = Path(__file__).parent
 TABLE = HERE / "table"
@@ -73,13 +74,19 @@ def of_part(table: pd.DataFrame, part: str, controls: tuple[str, ...] = ()) -> p
     return _with(table, table[(table["part"] == part) | table["setting"].isin(controls)])
 
 
-def for_board(table: pd.DataFrame, family: Mapping[str, Any], largest: tuple[str, ...]) -> pd.DataFrame:
+def for_board(
+    table: pd.DataFrame, family: Mapping[str, Any], largest: tuple[str, ...], rolled: tuple[str, ...] = ()
+) -> pd.DataFrame:
     """One curve a run and indicator, the target without a component, and of behaviours measured by part each or the mean.
 
     family: the protocol's entry, with `target`, `component` of the target where it has one, and `parts`: `each` or `mean`.
-    largest: the indicators whose maximum over components is taken.
+    largest: the indicators whose maximum over components is taken. rolled: rolling statistics to add, made before components
+    are gathered: that of a state needs all of them.
     """
     table = _with(table, table[table["value"].notna()])
+    rolled = tuple(name for name in rolled if name.rpartition(".")[0] in set(table["measure"]))
+    if rolled:
+        table = _with(table, pd.concat([table, rolling(table, measures=rolled)], ignore_index=True))
     target, component = family["target"], family.get("component", "")
     if component:
         table = own_target(table, component)

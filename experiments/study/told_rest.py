@@ -142,6 +142,7 @@ def _prevalence(results: Mapping[str, Any]) -> str:
         if found := results.get(key):
             source = f" ({found['source']})" if "source" in found else ""
             told.append(f"Over {where}{source}:\n\n{_kinds(found)}")
+            told += [f"{note[0].upper()}{note[1:]}." for note in found["notes"] if note.startswith("these grids")]
             told += _moderators(found["moderators"])
     return "\n\n".join(told or ["No curves."])
 
