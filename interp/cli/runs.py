@@ -79,7 +79,7 @@ def _new_file(path: Path, mode: str) -> Iterator[IO[Any]]:
     path = path.resolve()
     place = path.with_name(f".{path.name}.{os.getpid()}.tmp") if path.is_file() or not path.exists() else path
     try:
-        with place.open(mode, **({} if "b" in mode else {"encoding": "utf-8"})) as file:
+        with place.open(mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
         if place != path:
             os.replace(place, path)

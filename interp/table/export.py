@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,7 @@ def write_csv(table: pd.DataFrame, path: str | Path | None = None) -> str:
     return text
 
 
-def export_csv(source: str | Path, file: TextIO) -> None:
+def export_csv(source: str | Path, file: IO[str]) -> None:
     """Writes `write_csv(read_table(source))` to an open file; of a run directory part by part, so that the table is never in
     memory as a whole.
 
