@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/interp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-hashed audit demo test lint types unit demo-mini test-all p113 smollm2 bench docs notebooks study-report clean
+.PHONY: help setup setup-hashed audit demo test lint types unit demo-mini test-all p113 smollm2 bench docs notebooks study study-report clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -70,6 +70,11 @@ notebooks: setup ## run the notebooks and keep their outputs, with a static imag
 
 bench: setup ## the benchmark table (ratios to named peers)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks
+
+study: setup ## grow and measure what the study's table has no rows of (hours; nothing on a clean clone's committed seeds)
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.study measure --part explore
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.study measure --part "held out"
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.study measure --part causes
 
 study-report: setup ## every number and figure of the study from its committed table, without weights (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.study report

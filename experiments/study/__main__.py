@@ -43,7 +43,8 @@ def _measure(given: argparse.Namespace) -> None:
     from experiments.study.lock import in_force
 
     lock = "" if given.part == "explore" else in_force()
-    for family in given.families or measuring.FAMILIES:
+    families = measuring.CAUSES if given.part == "causes" else measuring.FAMILIES
+    for family in given.families or families:
         n = measuring.measure(
             family,
             given.part,
