@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from interp.figures import style
+from interp.report.board import read_board
 from interp.report.outcomes import as_table, outcomes, target_curves
 
 GRID = np.geomspace(1 / 16, 4, 49)
@@ -24,7 +25,7 @@ def aligned_data(
     table: Any,
     jumps: Any,
     *,
-    board: Mapping[str, Any] | None = None,
+    board: Any = None,
     target: tuple[str, str] | None = None,
     measures: Sequence[str] | None = None,
 ) -> pd.DataFrame:
@@ -61,7 +62,7 @@ def aligned_figure(
     table: Any,
     jumps: Any,
     *,
-    board: Mapping[str, Any] | None = None,
+    board: Any = None,
     target: tuple[str, str] | None = None,
     measures: Sequence[str] | None = None,
     data: pd.DataFrame | None = None,
@@ -106,16 +107,14 @@ def aligned_figure(
     )
 
 
-def _indicators(
-    table: pd.DataFrame, task: str, board: Mapping[str, Any] | None, measures: Sequence[str] | None
-) -> list[str]:
+def _indicators(table: pd.DataFrame, task: str, board: Any, measures: Sequence[str] | None) -> list[str]:
     """Names to draw: as asked, else in the board's order, then the others by name; the circuit's own scores have
     their own figure."""
     rows = table[(table["task"] == task) & (table["kind"] == "indicator")]
     there = [name for name in sorted(map(str, rows["measure"].unique())) if name != "patching"]
     if measures is not None:
         return [name for name in measures if name in set(table["measure"].unique())]
-    ranked = [str(row["indicator"]) for part in ("leaderboard", "hindsight") for row in (board or {}).get(part, [])]
+    ranked = [row.indicator for row in read_board(board).of("leaderboard", "hindsight")]
     order = {name: place for place, name in reversed(list(enumerate(ranked)))}
     return sorted(there, key=lambda name: (order.get(name, len(order)), name))[:MAX_PANELS]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -10,6 +10,10 @@ from typing import Any
 from interp.figures import style
 
 MAX_ROWS = 500
+
+
+Row = Any
+"""A mapping, or a record of which every column says how it is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,29 +25,35 @@ class Column:
     """
 
     head: str
-    text: Callable[[Mapping[str, Any]], str]
-    sort: Callable[[Mapping[str, Any]], Any]
+    text: Callable[[Row], str]
+    sort: Callable[[Row], Any]
     note: str = ""
     numeric: bool = False
     wide: bool = False
 
 
-def words(head: str, field: str, note: str = "", *, wide: bool = False) -> Column:
-    """A column of text."""
+def words(head: str, field: str | Callable[[Row], Any], note: str = "", *, wide: bool = False) -> Column:
+    """A column of text. field: a key of the rows, or what gives it of a row."""
+    read = _reading(field)
     return Column(
-        head=head,
-        note=note,
-        text=lambda row: _word(row.get(field)),
-        sort=lambda row: _word(row.get(field)).lower(),
-        wide=wide,
+        head=head, note=note, text=lambda row: _word(read(row)), sort=lambda row: _word(read(row)).lower(), wide=wide
     )
 
 
-def numbers(head: str, field: str, note: str = "", show: Callable[[Any], str] = style.number) -> Column:
-    """A column of numbers."""
-    return Column(
-        head=head, note=note, text=lambda row: show(row.get(field)), sort=lambda row: row.get(field), numeric=True
-    )
+def numbers(
+    head: str,
+    field: str | Callable[[Row], Any],
+    note: str = "",
+    show: Callable[[Any], str] = style.number,
+    text: Callable[[Row], str] | None = None,
+) -> Column:
+    """A column of numbers. field: a key of the rows, or what gives it of a row. text: what stands there, else the number."""
+    read = _reading(field)
+    return Column(head=head, note=note, text=text or (lambda row: show(read(row))), sort=read, numeric=True)
+
+
+def _reading(field: str | Callable[[Row], Any]) -> Callable[[Row], Any]:
+    return (lambda row: row.get(field)) if isinstance(field, str) else field
 
 
 def _word(value: Any) -> str:
@@ -52,9 +62,9 @@ def _word(value: Any) -> str:
 
 def html_table(
     columns: Sequence[Column],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     *,
-    mark: Callable[[Mapping[str, Any]], bool] | None = None,
+    mark: Callable[[Row], bool] | None = None,
 ) -> str:
     """A sortable table; rows for which `mark` holds are set off in the accent. Beyond 500 rows the rest is counted,
     not shown."""
@@ -76,7 +86,7 @@ def html_table(
     return f'<div class="scroll">{table}</div>{more}'
 
 
-def _cell(column: Column, row: Mapping[str, Any]) -> str:
+def _cell(column: Column, row: Row) -> str:
     value = column.sort(row)
     key = "" if value is None or value != value else str(float(value) if column.numeric else value)
     look = "n" if column.numeric else "wide" if column.wide else ""

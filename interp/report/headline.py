@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from interp.figures import style
-from interp.report.leads import board_dict, row_name
+from interp.report.board import Board, Series, named, read_board
 from interp.report.outcomes import as_table, jump_frame, outcomes, run_styles, target_curves
 
 MAX_REASON = 80
@@ -27,8 +27,8 @@ def headline(
     """How many runs jumped, from what to what and when, what the controls did, what moved first and whether anything
     leads."""
     table = as_table(table)
-    plain = board_dict(board)
-    curves = target_curves(table, plain)
+    ranked = read_board(board)
+    curves = target_curves(table, ranked)
     if not curves:
         return "The table holds no behaviour, so there is nothing that could jump."
     found = {curve: outcomes(table, jumps, *curve) for curve in curves}
@@ -50,7 +50,7 @@ def headline(
         clauses.append(_other_tasks(found, main))
     if onsets is not None:
         clauses.append(_mover_clause(onsets[onsets["task"] == main[0]]))
-    clauses += [_leading_clause(plain, board is not None, table)]
+    clauses += [_leading_clause(ranked, table)]
     sentence = "; ".join(clause for clause in clauses if clause)
     return sentence[0].upper() + sentence[1:] + "."
 
@@ -60,7 +60,7 @@ def cards(
 ) -> list[tuple[str, str]]:
     """(value, label) of the counts that a reader wants first."""
     table = as_table(table)
-    plain = board_dict(board)
+    ranked = read_board(board)
     styles = run_styles(table, controls)
     n_controls = sum(look.control for look in styles.values())
     checkpoints = table.groupby("run")["step"].nunique()
@@ -74,7 +74,7 @@ def cards(
         (style.number(checkpoints.median()), "checkpoints a run" + (" (median)" if checkpoints.nunique() > 1 else "")),
         (str(indicators), _plural(indicators, "indicator")),
     ]
-    curves = target_curves(table, plain)
+    curves = target_curves(table, ranked)
     if curves and not jump_frame(jumps).empty:
         found = pd.concat([outcomes(table, jumps, *curve) for curve in curves])
         is_control = found["run"].map(lambda run: styles[run].control).astype(bool)
@@ -85,11 +85,9 @@ def cards(
         widths = jumped["width_decades"].dropna()
         if len(widths):
             shown.insert(3, (style.number(widths.median(), 2), "decades of steps: median 10–90 % width"))
-    if board is not None:
-        rows = plain["leaderboard"]
-        shown.append(
-            (str(sum(row.get("leading") is True for row in rows)), f"of {len(rows)} on the board called leading")
-        )
+    if ranked.given:
+        rows = ranked.of("leaderboard")
+        shown.append((str(sum(row.leading is True for row in rows)), f"of {len(rows)} on the board called leading"))
     if n_failures:
         shown.append((str(n_failures), _plural(n_failures, "failed unit")))
     return shown
@@ -181,7 +179,7 @@ def _mover_clause(onsets: pd.DataFrame) -> str:
     if repeats.empty:
         return "no indicator's own onset comes before the jump in two thirds of the runs"
     key, best = repeats["median"].idxmax(), repeats.loc[repeats["median"].idxmax()]
-    shown = style.pretty(row_name(dict(zip(keys, key, strict=True))))
+    shown = style.pretty(named(**dict(zip(keys, key, strict=True))))
     still = onsets[(onsets[keys] == list(key)).all(axis=1) & ~onsets["event"].astype(bool)]
     moved = int(still["onset"].notna().sum())
     elsewhere = f", but it also moves in {moved} of the {len(still)} that did not jump" if moved else ""
@@ -192,35 +190,33 @@ def _mover_clause(onsets: pd.DataFrame) -> str:
     return f"earliest mover that repeats across runs: {shown} (median {lead}, {ahead}{elsewhere})"
 
 
-def _leading_clause(board: dict[str, Any], ranked: bool, table: pd.DataFrame) -> str:
-    rows = board["leaderboard"]
+def _leading_clause(board: Board, table: pd.DataFrame) -> str:
+    rows = board.of("leaderboard")
     if not (table["kind"] == "indicator").any():
         return "no indicators were measured, so nothing can be said of leads"
-    if not ranked:
+    if not board.given:
         return "leads have not been ranked"
     if not rows:
         return "no indicator could enter the leaderboard"
-    leading = [row for row in rows if row.get("leading") is True]
+    leading = [row for row in rows if row.leading is True]
     if leading:
-        names = [style.pretty(row_name(row)) + _alarm_lead(row) for row in leading[:3]]
+        names = [style.pretty(row.name) + _alarm_lead(row) for row in leading[:3]]
         more = f" and {len(leading) - 3} more" if len(leading) > 3 else ""
         verb = "is" if len(leading) == 1 else "are"
         who = f"{_count(len(leading), 'indicator')} of {len(rows)} {verb} called leading"
         return f"{who}: {', '.join(names)}{more}"
-    unknown = [row for row in rows if row.get("leading") is None]
-    needed = [int(row["runs_needed"]) for row in unknown if row.get("runs_needed")]
+    unknown = [row for row in rows if row.leading is None]
+    needed = [row.runs_needed for row in unknown if row.runs_needed]
     more = f" (about {max(needed)} runs would decide)" if needed else ""
     if len(unknown) == len(rows):
-        why = more or _why(row.get("reason") for row in rows)
-        return f"whether any indicator leads cannot be told from these runs{why}"
+        return f"whether any indicator leads cannot be told from these runs{more or _why(row.reason for row in rows)}"
     some = f", {len(unknown)} cannot be told{more}" if unknown else ""
-    failed = [part for row in rows if row.get("leading") is False for part in str(row.get("reason") or "").split("; ")]
+    failed = [part for row in rows if row.leading is False for part in row.reason.split("; ")]
     return f"no indicator is called leading{some}{_why(failed)}"
 
 
-def _alarm_lead(row: Mapping[str, Any]) -> str:
-    lead = row.get("median_lead") or 0
-    return f" (alarm {style.percent(lead)} of the jump time ahead, median)" if lead > 0 else ""
+def _alarm_lead(row: Series) -> str:
+    return f" (alarm {style.percent(row.median_lead)} of the jump time ahead, median)" if row.median_lead > 0 else ""
 
 
 def _why(reasons: Iterable[Any]) -> str:

@@ -76,7 +76,7 @@ def heatmap_figure(
     sliders = [_slider(view, trace=2 * place + 1) for place, view in enumerate(views)]
     buttons = [
         {
-            "label": _name(run, task, styles, several_tasks=data["task"].nunique() > 1),
+            "label": _name(run, task, several_tasks=data["task"].nunique() > 1),
             "method": "update",
             "args": [
                 {"visible": [trace // 2 == place for trace in range(2 * len(views))]},
@@ -85,7 +85,7 @@ def heatmap_figure(
         }
         for place, (run, task) in enumerate(curves)
     ]
-    _axes(figure, components, views[0], data, zero)
+    _axes(figure, components, views[0], data)
     height = 250 + int(np.clip(18 * len(components), 200, 560))
     style.styled(figure, height=height, margin={"t": 56, "b": 40, "r": 90}, hovermode="closest")
     return figure.update_layout(
@@ -141,7 +141,7 @@ def _chosen(data: pd.DataFrame, styles: dict[str, Any]) -> list[tuple[str, str]]
     return [(run, task) for _, _, task, run in sorted(kept, key=lambda row: (row[2], row[1], row[3]))]
 
 
-def _name(run: str, task: str, styles: dict[str, Any], *, several_tasks: bool) -> str:
+def _name(run: str, task: str, *, several_tasks: bool) -> str:
     return escape(f"{run} · {task}" if several_tasks else run)
 
 
@@ -248,7 +248,7 @@ def _slider(view: dict[str, Any], *, trace: int) -> dict[str, Any]:
     return style.slider(steps, active=view["active"])
 
 
-def _axes(figure: go.Figure, components: list[str], view: dict[str, Any], data: pd.DataFrame, zero: float) -> None:
+def _axes(figure: go.Figure, components: list[str], view: dict[str, Any], data: pd.DataFrame) -> None:
     every = 1 if len(components) <= 32 else -(-len(components) // 24)
     shown = list(range(0, len(components), every))
     axis = style.step_axis(data["step"], title="training step (log scale)")

@@ -1,15 +1,11 @@
 """What moved first, and whether that is evidence: pictures of the leaderboard.
 
-`board` everywhere in this package is what `interp.leads.rank_leads` gives, or its JSON.
+`board` everywhere in this package is what `interp.leads.rank_leads` gives, or its JSON (`interp.report.board.read_board`).
 """
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,27 +14,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from interp.figures import style
-from interp.report.outcomes import as_dict
-from interp.report.rows import records_of, rows_of
+from interp.report.board import Board, named, read_board
+from interp.report.rows import as_dict, records_of, rows_of
 
-LISTS = ("leaderboard", "hindsight", "baselines")
 MAX_ROWS = 40
-_ROLES = {"hindsight": "hindsight", "baseline": "baselines"}
-
-
-def board_dict(board: Any) -> dict[str, Any]:
-    """The leaderboard as plain data, from a record, a mapping, a JSON file, or None (three empty lists)."""
-    if isinstance(board, str | Path):
-        board = json.loads(Path(board).read_text())
-    plain = {} if board is None else as_dict(board)
-    lists = {name: [as_dict(row) for row in plain.get(name) or []] for name in LISTS}
-    return {**plain, **lists}
-
-
-def board_frame(board: Any) -> pd.DataFrame:
-    """Every row of the board with the `list` it is on."""
-    plain = board_dict(board)
-    return pd.DataFrame([{"list": name, **row} for name in LISTS for row in plain[name]])
+_ROLES = {"leaderboard": "", "hindsight": "hindsight", "baselines": "baseline"}
 
 
 def leads_figures(
@@ -49,41 +29,36 @@ def leads_figures(
     `onsets`: lead of each indicator's own onset, one point a run. `alarms`: lead of its first alarm. `gain`: what it
     adds to the baselines. `coverage`: events warned against false alarms. `forecast`: fan chart of a run in progress.
     """
-    rows = board_frame(board)
+    board = read_board(board)
     drawn = {
         "onsets": None
         if onsets is None
         else _strip(onsets.assign(role=np.where(onsets["online"].astype(bool), "", "hindsight"))),
         "alarms": _strip(alarm_data(board)),
-        "gain": _gain(rows),
-        "coverage": _coverage(rows),
+        "gain": _gain(board),
+        "coverage": _coverage(board),
         "forecast": _forecast(forecast),
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def row_name(row: Mapping[str, Any]) -> str:
-    """Indicator, component and @position as text, without what is empty."""
-    component, position = (row.get(name) for name in ("component", "position"))
-    parts = [str(row["indicator"])]
-    if component and component == component:
-        parts.append(str(component))
-    if position is not None and position == position and position != "":
-        parts.append(f"@{int(position)}")
-    return " ".join(parts)
-
-
 def alarm_data(board: Any) -> pd.DataFrame:
     """The board's alarms, one row a run and series: indicator, component, position, run, T, onset (the alarm's step),
     lead (a share of T), role ("", "hindsight" or "baseline")."""
-    plain = board_dict(board)
-    frame = pd.DataFrame([as_dict(row) for row in plain.get("per_run") or []])
+    board = read_board(board)
+    frame = pd.DataFrame(board.per_run)
     if frame.empty:
         return pd.DataFrame(columns=["indicator", "component", "position", "run", "T", "onset", "lead", "role"])
-    roles = {row_name(row): role for role, name in _ROLES.items() for row in plain[name]}
+    roles = {row.name: _ROLES[row.list] for row in board.rows}
     frame = frame.rename(columns={"alarm": "onset"})
     frame["lead"] = pd.to_numeric(frame["lead"], errors="coerce")
-    return frame.assign(role=[roles.get(row_name(row), "") for row in records_of(frame)])
+    return frame.assign(role=[roles.get(name, "") for name in _names(frame)])
+
+
+def _names(frame: pd.DataFrame) -> list[str]:
+    """The names of the series that a table's rows are of."""
+    keys = ("indicator", "component", "position")
+    return [named(**{key: row[key] for key in keys if key in row}) for row in records_of(frame)]
 
 
 def _strip(data: pd.DataFrame) -> go.Figure | None:
@@ -91,7 +66,7 @@ def _strip(data: pd.DataFrame) -> go.Figure | None:
     part = data[np.isfinite(data["lead"].astype(float))]
     if part.empty:
         return None
-    part = part.assign(name=[row_name(row) for row in records_of(part)])
+    part = part.assign(name=_names(part))
     order = part.groupby("name")["lead"].agg(["median", "size"])
     order = order.sort_values("size").tail(MAX_ROWS).sort_values("median")
     figure = go.Figure()
@@ -122,28 +97,20 @@ def _strip(data: pd.DataFrame) -> go.Figure | None:
     return figure.update_yaxes(showgrid=False, ticks="")
 
 
-def _gain(rows: pd.DataFrame) -> go.Figure | None:
+def _gain(board: Board) -> go.Figure | None:
     """Gain and its interval, one row an indicator."""
-    if rows.empty or "gain" not in rows:
+    part = [row for row in board.of("leaderboard", "hindsight") if row.gain == row.gain]
+    if not part:
         return None
-    part = rows[rows["gain"].notna() & (rows["list"] != "baselines")]
-    if part.empty:
-        return None
-    part = part.assign(gain=part["gain"].astype(float)).sort_values("gain").tail(MAX_ROWS)
+    part = sorted(part, key=lambda row: row.gain)[-MAX_ROWS:]
     figure = go.Figure()
-    leading = [row.get("leading") is True for row in records_of(part)]
-    colours = [
-        style.ACCENT if lead else style.GREY if place == "hindsight" else style.SETTING_COLOURS[0]
-        for lead, place in zip(leading, part["list"], strict=True)
-    ]
-    low, high = (pd.to_numeric(part.get(name, part["gain"])).astype(float) for name in ("gain_low", "gain_high"))
-    labels = [
-        escape(style.pretty(row_name(row))) + (" (hindsight)" if row["list"] == "hindsight" else "")
-        for row in records_of(part)
-    ]
-    for label, colour, gain, left, right in zip(labels, colours, part["gain"], low, high, strict=True):
+    for row in part:
+        is_late = row.list == "hindsight"
+        colour = style.ACCENT if row.leading else style.GREY if is_late else style.SETTING_COLOURS[0]
+        label = escape(style.pretty(row.name)) + (" (hindsight)" if is_late else "")
+        low, high = (row.gain if end != end else end for end in (row.gain_low, row.gain_high))
         figure.add_scatter(
-            x=[left, right],
+            x=[low, high],
             y=[label, label],
             mode="lines",
             line={"color": colour, "width": 2},
@@ -151,12 +118,12 @@ def _gain(rows: pd.DataFrame) -> go.Figure | None:
             showlegend=False,
         )
         figure.add_scatter(
-            x=[gain],
+            x=[row.gain],
             y=[label],
             mode="markers",
             marker={"color": colour, "size": 8},
             showlegend=False,
-            hovertemplate=f"%{{x:.3f}} bits a row ({style.number(left)} to {style.number(right)})<extra></extra>",
+            hovertemplate=f"%{{x:.3f}} bits a row ({style.number(low)} to {style.number(high)})<extra></extra>",
         )
     figure.add_vline(x=0, line={"color": style.INK, "width": 1})
     style.styled(figure, height=110 + 24 * len(part), margin={"t": 24})
@@ -164,10 +131,10 @@ def _gain(rows: pd.DataFrame) -> go.Figure | None:
     return figure.update_yaxes(showgrid=False, ticks="", type="category")
 
 
-def _coverage(rows: pd.DataFrame) -> go.Figure | None:
+def _coverage(board: Board) -> go.Figure | None:
     """Share of events warned in time against the false-alarm rate: what is called leading, the six best others and the
     three best baselines by name and marker, the rest pale."""
-    curves = _coverage_curves(rows)
+    curves = _coverage_curves(board)
     if not curves:
         return None
     named = [name for name, role, _ in curves if role == "indicator"][:6]
@@ -198,18 +165,13 @@ def _coverage(rows: pd.DataFrame) -> go.Figure | None:
     return figure.update_yaxes(title="events warned in time (coverage)", tickformat=".0%", range=[-0.03, 1.05])
 
 
-def _coverage_curves(rows: pd.DataFrame) -> list[tuple[str, str, list[tuple[float, float]]]]:
+def _coverage_curves(board: Board) -> list[tuple[str, str, list[tuple[float, float]]]]:
     """(name, role, [(nominal rate, coverage)]) without hindsight measures, the highest at the largest rate first."""
-    rates = sorted(name for name in rows.columns if re.fullmatch(r"coverage_at_far_\d+", name))
     curves = []
-    for row in records_of(rows):
-        points = [(int(name.rpartition("_")[2]) / 100, row.get(name)) for name in rates]
-        known = [(rate, float(share)) for rate, share in points if share is not None and share == share]
-        if known and row["list"] != "hindsight":
-            role = (
-                "baseline" if row["list"] == "baselines" else "leading" if row.get("leading") is True else "indicator"
-            )
-            curves.append((row_name(row), role, known))
+    for row in board.of("leaderboard", "baselines"):
+        if known := [(rate, share) for rate, share in row.coverage if share == share]:
+            role = "baseline" if row.list == "baselines" else "leading" if row.leading else "indicator"
+            curves.append((row.name, role, known))
     return sorted(curves, key=lambda curve: (curve[1] != "leading", -curve[2][-1][1], -curve[2][0][1]))
 
 

@@ -11,8 +11,8 @@ import plotly.graph_objects as go
 from interp.figures import style
 from interp.leads.gain import LEAST_EVENTS
 from interp.report import tables
-from interp.report.leads import board_dict, board_frame, forecast_points, leads_figures
-from interp.report.rows import records_of
+from interp.report.board import Board
+from interp.report.leads import forecast_points, leads_figures
 from interp.report.section import Material, Section, caption, figure_html, section
 
 _LISTS = {
@@ -42,7 +42,7 @@ def leads_section(material: Material) -> Section | str:
     if not figures and not made and material.onsets.empty:
         return material.reasons.get("board", "no indicators, or no run that jumped")
     parts = []
-    if material.board is None:
+    if not material.board.given:
         parts.append(
             f'<p class="note">No leaderboard: '
             f"{escape(material.reasons.get('board', 'leads have not been ranked'))}.</p>"
@@ -54,8 +54,8 @@ def leads_section(material: Material) -> Section | str:
             caption("Each indicator's own onset by the jump detector, against the run's jump."),
             tables.onset_table(material.onsets),
         ]
-    notes = [*(board_dict(material.board).get("notes") or []), *_left_out(material.board)]
-    parts += [f'<p class="note">{escape(str(note))}</p>' for note in notes]
+    notes = [*material.board.notes, *_left_out(material.board)]
+    parts += [f'<p class="note">{escape(note)}</p>' for note in notes]
     parts += _lead_figures(figures, material)
     for name in ("hindsight", "baselines"):
         if name in made:
@@ -66,19 +66,17 @@ def leads_section(material: Material) -> Section | str:
         "Leads",
         "Leads",
         "".join(parts),
-        leads=board_frame(material.board),
+        leads=material.board.frame(),
         onsets=material.onsets,
         forecast=forecast_points(material.forecast),
     )
 
 
-def _left_out(board: Any) -> list[str]:
+def _left_out(board: Board) -> list[str]:
     """A note, where the tables leave out ranks of too few events."""
-    rows = board_frame(board)
-    ranked = (
-        rows[rows["auroc"].notna() | rows["concordance"].notna()] if {"auroc", "concordance"} <= set(rows) else rows
+    few = any(
+        tables.few_events(row) for row in board.rows if row.auroc == row.auroc or row.concordance == row.concordance
     )
-    few = any(tables.few_events(row) for row in records_of(ranked))
     return [f"AUROC and concordance are not shown where fewer than {LEAST_EVENTS} runs jump."] if few else []
 
 

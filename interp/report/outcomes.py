@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ import pandas as pd
 
 from interp.figures import style
 from interp.leads.spec import Spec, read_spec
-from interp.report.rows import rows_of
+from interp.report.board import read_board
+from interp.report.rows import as_dict, rows_of
 from interp.table import COLUMNS, read_table
 from interp.table.events import TARGETS, Event, events_of, run_facts
 
@@ -49,11 +50,6 @@ def jump_frame(jumps: Any) -> pd.DataFrame:
     censored = frame["left_censored"] if "left_censored" in frame else pd.Series(False, index=frame.index)
     frame["left_censored"] = [flag is True or str(flag).lower() == "true" for flag in censored]
     return frame.reset_index(drop=True)
-
-
-def as_dict(record: Any) -> dict[str, Any]:
-    """A dataclass or mapping as a dictionary."""
-    return asdict(record) if is_dataclass(record) and not isinstance(record, type) else dict(record)
 
 
 def _rows(jumps: Any) -> Iterable[Any]:
@@ -134,11 +130,10 @@ def _label(size: str, variant: str, *, main: str, alone: bool, several: bool) ->
     return f"{size} {variant}".strip() if (several and variant != main) or not size else size
 
 
-def target_curves(table: pd.DataFrame, board: Mapping[str, Any] | None = None) -> list[tuple[str, str]]:
+def target_curves(table: pd.DataFrame, board: Any = None) -> list[tuple[str, str]]:
     """(task, measure) whose jump counts: the board's targets, else exact_match, else accuracy, else the first
     behaviour."""
-    rows = [row for name in ("leaderboard", "hindsight", "baselines") for row in (board or {}).get(name, [])]
-    chosen = {row["task"]: row["target"] for row in rows if row.get("task") and row.get("target")}
+    chosen = {row.task: row.target for row in read_board(board).rows if row.task and row.target}
     curves = behaviour(table)
     for task, part in curves.groupby("task", sort=True):
         there = list(part["measure"].unique())

@@ -14,9 +14,9 @@ from plotly.offline import get_plotlyjs
 import interp
 from interp.errors import InputError
 from interp.report import assets
+from interp.report.board import read_board
 from interp.report.formation import Circuits
 from interp.report.headline import cards, headline
-from interp.report.leads import board_dict
 from interp.report.onsets import COLUMNS as ONSET_COLUMNS
 from interp.report.onsets import onset_data
 from interp.report.outcomes import jump_frame, outcomes, target_curves
@@ -68,11 +68,12 @@ def write_report(
         onsets = onset_data(found.table, jumps)
     if isinstance(forecast, str) and forecast == COMPUTE:
         forecast = _forecast(found.table)
+    board = read_board(board)
     material = Material(
         table=found.table,
         jumps=jumps,
         board=board,
-        found={curve: outcomes(found.table, jumps, *curve) for curve in target_curves(found.table, board_dict(board))},
+        found={curve: outcomes(found.table, jumps, *curve) for curve in target_curves(found.table, board)},
         onsets=pd.DataFrame(columns=ONSET_COLUMNS) if onsets is None else onsets,
         circuits=_of_table(found.circuits if circuits is None else circuits, found.table),
         forecast=forecast,

@@ -12,18 +12,19 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from interp.figures import style
+from interp.report.board import Board
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Material:
     """All that the page is made of.
 
-    jumps, board: None where there are none; reasons: why, by name. found: what became of each run, by target curve.
+    jumps, board: empty where there are none; reasons: why, by name. found: what became of each run, by target curve.
     """
 
     table: pd.DataFrame
-    jumps: Any
-    board: Any
+    jumps: pd.DataFrame
+    board: Board
     found: Mapping[tuple[str, str], pd.DataFrame]
     onsets: pd.DataFrame
     circuits: Mapping[tuple[str, str], Mapping[float, Any]]

@@ -18,7 +18,6 @@ from interp.report.behaviour import MAX_CURVES, MAX_RUNS, behaviour_data, behavi
 from interp.report.formation_section import formation_section
 from interp.report.heatmap import heatmap_data, heatmap_figure, heatmap_measure
 from interp.report.jump_step import jump_step_data, jump_step_figure
-from interp.report.leads import board_dict
 from interp.report.leads_section import leads_section
 from interp.report.outcomes import behaviour, jump_frame, run_styles
 from interp.report.parts import parts_section
@@ -103,7 +102,7 @@ def _aligned(material: Material) -> Section | str:
     curve = max(found, key=lambda c: int(found[c]["jumped"].sum()), default=None)
     if curve is None or not found[curve]["jumped"].any():
         return "no run jumped, so there is no jump to align on"
-    data = aligned_data(table, material.jumps, board=board_dict(material.board), target=curve)
+    data = aligned_data(table, material.jumps, board=material.board, target=curve)
     n_panels = data["indicator"].nunique() - 1 if len(data) else 0
     if n_panels < 1:
         return "no indicator was measured on the runs that jumped"
@@ -119,7 +118,7 @@ def _aligned(material: Material) -> Section | str:
     )
     if n_indicators > MAX_PANELS:
         text += f" {n_panels} of {n_indicators} indicators are drawn."
-    figure = aligned_figure(table, material.jumps, board=board_dict(material.board), target=curve, data=data)
+    figure = aligned_figure(table, material.jumps, board=material.board, target=curve, data=data)
     html = caption(text) + figure_html("fig-aligned", figure)
     return section("aligned", "Indicators", "Indicators aligned on the jump", html, aligned=data)
 

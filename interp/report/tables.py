@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from interp.figures import style
 from interp.leads.gain import LEAST_EVENTS
+from interp.report.board import LISTS, Series, named, read_board
 from interp.report.columns import Column, html_table, numbers, words
-from interp.report.leads import LISTS, board_frame, row_name
 from interp.report.outcomes import jump_frame
-from interp.report.rows import records_of
+from interp.report.rows import records_of, rows_of
 
 
 def jumps_table(jumps: Any, *, measures: Sequence[str] | None = None) -> str:
@@ -22,7 +24,7 @@ def jumps_table(jumps: Any, *, measures: Sequence[str] | None = None) -> str:
         frame = frame[frame["measure"].isin(measures)]
     frame = frame.assign(
         who=[row["run"] or _without_run(row) for row in records_of(frame)],
-        where=[row_name({**row, "indicator": row["measure"]}) for row in records_of(frame)],
+        where=[named(row["measure"], row["component"], row["position"]) for row in records_of(frame)],
     )
     columns = [
         words("run", "who"),
@@ -78,148 +80,135 @@ def onset_summary(onsets: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lead:
+    """A series of the board, and the lead of its own onset: in steps and as a share of T."""
+
+    of: Series
+    own_steps: float
+    own: float
+
+
 def leads_tables(board: Any, onsets: pd.DataFrame) -> dict[str, str]:
     """A table for each list of the board that has rows: `leaderboard`, `hindsight`, `baselines`; the onsets' own
     leads beside."""
-    rows = board_frame(board)
-    own = onset_summary(onsets)
+    board = read_board(board)
+    own: dict[tuple[str, str, str], tuple[float, float]] = {}
+    for row in rows_of(onset_summary(onsets)):
+        for task in (row.task, ""):  # a board of one task may not name it
+            own.setdefault((task, row.indicator, row.component), (row.own_lead_steps, row.own_lead))
     tables = {}
     for name in LISTS:
-        part = rows[rows["list"] == name] if len(rows) else rows
-        if part.empty:
+        part = board.of(name)
+        if not part:
             continue
-        if "gain" in part and "auroc" in part and part["gain"].isna().all():
-            part = part.sort_values("auroc", ascending=False, kind="stable", na_position="last")
-        part = part.assign(component=part["component"].fillna("") if "component" in part else "")
-        keys = ["task", "indicator", "component"] if "task" in part else ["indicator", "component"]
-        part = part.merge(own.drop_duplicates(keys), on=keys, how="left", suffixes=("", "_own"))
-        columns = [c for c in _lead_columns(part) if name == "leaderboard" or c.head not in ("verdict", "why")]
-        tables[name] = html_table(columns, records_of(part), mark=lambda row: row.get("leading") is True)
+        if all(row.gain != row.gain for row in part):
+            part = sorted(part, key=lambda row: math.inf if row.auroc != row.auroc else -row.auroc)
+        nothing = (math.nan, math.nan)
+        leads = [
+            _Lead(of=row, own_steps=steps, own=share)
+            for row in part
+            for steps, share in [own.get((row.task, row.indicator, row.component), nothing)]
+        ]
+        columns = [c for c in _lead_columns(leads) if name == "leaderboard" or c.head not in ("verdict", "why")]
+        tables[name] = html_table(columns, leads, mark=lambda row: row.of.leading is True)
     return tables
 
 
-def _lead_columns(part: pd.DataFrame) -> list[Column]:
+def _lead_columns(leads: Sequence[_Lead]) -> list[Column]:
     """The columns for which the board has any value."""
-    several = part["task"].nunique() > 1 if "task" in part else False
-    shown: dict[str, Column] = {
-        "indicator": Column(head="indicator", text=lambda row: style.pretty(row_name(row)), sort=row_name),
-        "task": words("task", "task"),
-        "leading": Column(head="verdict", text=_verdict, sort=_verdict),
-        "own_lead": Column(
-            head="own lead, steps (% of T)",
-            note="median lead of the indicator's own onset over the jump",
-            numeric=True,
-            text=_own_lead,
-            sort=lambda row: row.get("own_lead"),
+    few = f"– with fewer than {LEAST_EVENTS} events"
+    own = "median lead of the indicator's own onset over the jump"
+    coverage = "events whose first alarm lies in the window, and the false-alarm rate on held-out runs"
+    shown = [
+        numbers("own lead, steps (% of T)", lambda row: row.own, own, text=_own_lead),
+        numbers(
+            "alarm lead, % of T",
+            lambda row: row.of.median_lead,
+            "median (T − alarm) / T, events warned in time",
+            style.percent,
         ),
-        "median_lead": numbers(
-            "alarm lead, % of T", "median_lead", "median (T − alarm) / T, events warned in time", style.percent
+        numbers(
+            "events / censored",
+            lambda row: row.of.n_events,
+            "runs with a completed jump / without one",
+            text=lambda row: f"{style.number(row.of.n_events)} / {style.number(row.of.n_censored)}",
         ),
-        "n_events": Column(
-            head="events / censored",
-            note="runs with a completed jump / without one",
-            numeric=True,
-            text=lambda row: f"{style.number(row.get('n_events'))} / {style.number(row.get('n_censored'))}",
-            sort=lambda row: row.get("n_events"),
+        numbers(
+            "coverage at FAR",
+            lambda row: row.of.covered,
+            coverage,
+            text=lambda row: f"{style.percent(row.of.covered)} at {style.percent(row.of.realised_far)}",
         ),
-        "realised_far": Column(
-            head="coverage at FAR",
-            note="events whose first alarm lies in the window, and the false-alarm rate on held-out runs",
-            numeric=True,
-            text=_coverage,
-            sort=_covered,
-        ),
-        "auroc": _score("AUROC", "auroc", "jump within the horizon, at fixed landmarks"),
-        "concordance": _score("concordance", "concordance", "of a discrete-time hazard model"),
-        "gain": Column(
-            head="gain, bits a row",
-            note="held-out gain over the baselines, with its interval",
-            numeric=True,
+        numbers("AUROC", _ranked("auroc"), f"jump within the horizon, at fixed landmarks; {few}", _two),
+        numbers("concordance", _ranked("concordance"), f"of a discrete-time hazard model; {few}", _two),
+        numbers(
+            "gain, bits a row",
+            lambda row: row.of.gain,
+            "held-out gain over the baselines, with its interval",
             text=_gain,
-            sort=lambda row: row.get("gain"),
         ),
-        "p_fwer": numbers("p, family-wise", "p_fwer", "by permutation of whole series between runs of one setting", _p),
-        "cost": numbers("cost", "cost", "forward-pass equivalents a checkpoint"),
-        "reason": words("why", "reason", wide=True),
-    }
-    always = {"indicator", "leading"}
-    return [c for f, c in shown.items() if f in always or (_known(part, f) and (f != "task" or several))]
+        numbers(
+            "p, family-wise",
+            lambda row: row.of.p_fwer,
+            "by permutation of whole series between runs of one setting",
+            _p,
+        ),
+        numbers("cost", lambda row: row.of.cost, "forward-pass equivalents a checkpoint"),
+        words("why", lambda row: row.of.reason, wide=True),
+    ]
+    several = len({row.of.task for row in leads}) > 1
+    return [
+        Column(head="indicator", text=lambda row: style.pretty(row.of.name), sort=lambda row: row.of.name),
+        *([words("task", lambda row: row.of.task)] if several else []),
+        words("verdict", lambda row: row.of.verdict),
+        *(column for column in shown if any(_is_said(column.sort(row)) for row in leads)),
+    ]
 
 
-def _score(head: str, field: str, note: str) -> Column:
+def _is_said(value: Any) -> bool:
+    return value == value and value != ""
+
+
+def _ranked(name: str) -> Callable[[_Lead], float]:
     """A rank statistic, left out where so few events give it that it is 0 or 1 by chance."""
-    return Column(
-        head=head,
-        note=f"{note}; – with fewer than {LEAST_EVENTS} events",
-        text=lambda row: _two(None if few_events(row) else row.get(field)),
-        sort=lambda row: None if few_events(row) else row.get(field),
-        numeric=True,
-    )
+    return lambda row: math.nan if few_events(row.of) else getattr(row.of, name)
 
 
-def few_events(row: Mapping[str, Any]) -> bool:
+def _own_lead(row: _Lead) -> str:
+    return "–" if row.own != row.own else f"{style.number(row.own_steps)} ({style.percent(row.own)})"
+
+
+def _gain(row: _Lead) -> str:
+    low, high = row.of.gain_low, row.of.gain_high
+    return _two(row.of.gain) + (f" ({_two(low)} to {_two(high)})" if low == low else "")
+
+
+def few_events(row: Series) -> bool:
     """Whether a row of the board rests on fewer events than a gain needs."""
-    n = row.get("n_events")
-    return n is not None and n < LEAST_EVENTS
+    return row.n_events < LEAST_EVENTS
 
 
-def _known(part: pd.DataFrame, field: str) -> bool:
-    return field in part and bool(part[field].notna().any()) and bool((part[field].astype(str) != "").any())
-
-
-def _verdict(row: Mapping[str, Any]) -> str:
-    if isinstance(row.get("verdict"), str):
-        return str(row["verdict"])
-    value = row.get("leading")
-    return "unknown" if value is None or value != value else "yes" if value else "no"
-
-
-def _covered(row: Mapping[str, Any]) -> Any:
-    """Coverage at the rate that the board decides by (.05 where it does not say)."""
-    rate = row.get("far")
-    return row.get(f"coverage_at_far_{round(100 * (rate if rate and rate == rate else 0.05)):02d}")
-
-
-def _coverage(row: Mapping[str, Any]) -> str:
-    return f"{style.percent(_covered(row))} at {style.percent(row.get('realised_far'))}"
-
-
-def _own_lead(row: Mapping[str, Any]) -> str:
-    share = row.get("own_lead")
-    return "–" if share is None or share != share else f"{_whole(row.get('own_lead_steps'))} ({style.percent(share)})"
-
-
-def _gain(row: Mapping[str, Any]) -> str:
-    value, low, high = (row.get(name) for name in ("gain", "gain_low", "gain_high"))
-    if value is None or value != value:
-        return "–"
-    interval = f" ({_two(low)} to {_two(high)})" if low is not None and low == low else ""
-    return f"{_two(value)}{interval}"
+def _two(value: Any) -> str:
+    """Two digits: what a share, a width or a gain is known to."""
+    return style.number(value, digits=2)
 
 
 def _p(value: Any) -> str:
     return "< 0.001" if value is not None and value < 0.001 else _two(value)
 
 
-def _two(value: Any) -> str:
-    """Two decimals (three where the first two are 0)."""
-    if value is None or value != value:
-        return "–"
-    text = f"{float(value):.2f}" if abs(value) >= 0.01 or value == 0 else f"{float(value):.3f}"
-    return text.replace("-", "−")
-
-
-def _whole(value: Any) -> str:
-    return "–" if value is None or value != value else style.number(round(float(value)))
+def _named(row: Mapping[str, Any]) -> str:
+    return named(row["indicator"], row["component"])
 
 
 def onset_table(onsets: pd.DataFrame) -> str:
     """The indicators' own onsets, where no board has been made."""
     own = onset_summary(onsets)
     columns = [
-        Column(head="indicator", text=lambda row: style.pretty(row_name(row)), sort=row_name),
+        Column(head="indicator", text=lambda row: style.pretty(_named(row)), sort=_named),
         *([words("task", "task")] if own["task"].nunique() > 1 else []),
-        numbers("median lead, steps", "own_lead_steps", show=_whole),
+        numbers("median lead, steps", "own_lead_steps"),
         numbers("median lead, % of T", "own_lead", show=style.percent),
         Column(
             head="ahead in",
