@@ -336,11 +336,11 @@ def test_a_forecast_as_text_holds_no_raw_data_and_every_number_of_the_tables() -
     )
     assert not set("{}[]'") & set(text)
     lines = [line.split() for line in text.splitlines()]
-    assert ["T:", "-"] in lines
+    assert ["T:", "–"] in lines
     assert ["series:", "a,", "b", "L0"] in lines
-    assert ["10", "-", "0.5", "1234", "600", "3000"] in lines
+    assert ["10", "–", "0.5", "1234", "600", "3000"] in lines
     assert ["p_by_budget", "8", "0.111", "0.222"] in lines
-    assert ["p_next", "0", "-", "-"] in lines
+    assert ["p_next", "0", "–", "–"] in lines
     assert ["p_by_budget", "0.25", "0.125", "8"] in lines
     assert "median error 0.31, interval holds 0.75 (nominal 0.8)" in text
     alone = format_forecast({**facts, "points": [], "calibration": {"p_next": empty, "p_by_budget": empty, **shared}})

@@ -6,12 +6,14 @@ controls are grey, signs are blue (helps) and red (hurts): all told apart under 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from interp.figures.axis import placed as placed
+from interp.figures.axis import zero_place as zero_place
 from interp.figures.text import is_share as is_share
 from interp.figures.text import number as number
 from interp.figures.text import percent as percent
@@ -77,19 +79,6 @@ def see_through(colour: str, alpha: float) -> str:
     """A #rrggbb colour with an opacity."""
     r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({r}, {g}, {b}, {alpha:g})"
-
-
-def zero_place(steps: Iterable[float]) -> float:
-    """Where steps ≤ 0 stand on a log axis: half the first positive step (0.5 where there is none)."""
-    values = np.asarray(list(steps), dtype=float)
-    positive = values[values > 0]
-    return float(positive.min()) / 2 if positive.size else 0.5
-
-
-def placed(steps: Sequence[float] | np.ndarray, zero: float) -> np.ndarray:
-    """Steps as they stand on a log axis."""
-    values = np.asarray(steps, dtype=float)
-    return np.where(values > 0, values, np.where(np.isnan(values), np.nan, zero))
 
 
 def step_axis(

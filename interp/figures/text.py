@@ -21,18 +21,31 @@ def short(value: float) -> str:
     return f"{value:g}"
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """A number for a reader: `–` where undefined, thousands separated, `digits` significant digits."""
+def number(value: Any, digits: int = 3, thousands: str = "\u202f") -> str:
+    """A number for a reader: `–` where undefined or infinite, `digits` significant digits, `thousands` between them."""
     if value is None or value != value:
         return "–"
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     value = float(value)
+    if not math.isfinite(value):
+        return "–"
     if abs(value) >= 1000:
-        return f"{value:,.0f}".replace(",", "\u202f")
+        return f"{value:,.0f}".replace(",", thousands)
     if value == int(value):
         return str(int(value))
     return f"{value:.{digits}g}"
+
+
+def cell(value: Any, thousands: str = "\u202f") -> str:
+    """A value of a table: a number as `number` has it, everything else as it says itself."""
+    is_number = value is None or isinstance(value, (bool, int, float, np.number, np.bool_))
+    return number(value, thousands=thousands) if is_number else str(value)
+
+
+def bare(value: Any) -> str:
+    """A value of a table in a terminal, from where it is copied: no separators within numbers."""
+    return cell(value, thousands="")
 
 
 def percent(value: float | None) -> str:
@@ -79,14 +92,10 @@ def _html_table(rows: Sequence[Mapping[Any, Any]], most: int) -> str:
     names = list(rows[0])
     head = "".join(f"<th>{escape(str(name))}</th>" for name in names)
     body = "".join(
-        "<tr>" + "".join(f"<td>{escape(_cell(row[name]))}</td>" for name in names) + "</tr>" for row in rows[:most]
+        "<tr>" + "".join(f"<td>{escape(cell(row[name]))}</td>" for name in names) + "</tr>" for row in rows[:most]
     )
     more = f"<p>and {len(rows) - most} more: <code>.to_pandas()</code> has all</p>" if len(rows) > most else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-
-
-def _cell(value: Any) -> str:
-    return number(value) if value is None or isinstance(value, (bool, int, float, np.number)) else str(value)
 
 
 def in_columns(lines: Sequence[Sequence[str]], *, indent: str = "") -> list[str]:

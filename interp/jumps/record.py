@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from interp.figures.text import html, in_columns, number, told
+from interp.figures.text import bare, html, in_columns, number, told
+from interp.files import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +146,7 @@ def _sentence(jump: Jump) -> str:
 
 def jumps_json(jumps: Iterable[Jump]) -> dict[str, list[dict[str, Any]]]:
     """`{"jumps": [...]}` with NaN and infinities as null and whole steps as integers, ready for `json.dumps`."""
-    return {"jumps": [{name: _plain(name, value) for name, value in asdict(jump).items()} for jump in jumps]}
+    return plain({"jumps": [{name: _whole(name, value) for name, value in asdict(jump).items()} for jump in jumps]})
 
 
 def format_jumps(jumps: Iterable[Jump], *, events_only: bool = False) -> str:
@@ -173,16 +174,12 @@ def format_jumps(jumps: Iterable[Jump], *, events_only: bool = False) -> str:
     return "\n".join(text)
 
 
-def _plain(name: str, value: Any) -> Any:
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        if name in ("step_before", "step_after") and value == int(value):
-            return int(value)
-        return float(value)
+def _whole(name: str, value: Any) -> Any:
+    """Whole steps, and positions, as integers."""
     if name == "position":
         return None if value == "" else int(value)
-    return value
+    is_step = name in ("step_before", "step_after") and value is not None and math.isfinite(value)
+    return int(value) if is_step and value == int(value) else value
 
 
 def _line(jump: Jump) -> list[str]:
@@ -190,16 +187,10 @@ def _line(jump: Jump) -> list[str]:
     where += f" @{jump.position}" if jump.position != "" else ""
     several = "" if jump.over == "size" else f" ({jump.n_runs} runs)"
     run = jump.run or (jump.setting or "all") + several
-    interval = "" if jump.step_before is None else f"{_short(jump.step_before)} … {_short(jump.step_after)}"
+    interval = "" if jump.step_before is None else f"{bare(jump.step_before)} … {bare(jump.step_after)}"
     note = jump.reason or ""
     if jump.companion and not jump.reason:
         note = f"{jump.companion} {jump.companion_kind}"
         note += f", {jump.map} reproduces {jump.reproduced:.2f}" if jump.map else ""
-    numbers = [_short(jump.midpoint), _short(jump.width_decades), _short(jump.magnitude), _short(jump.p_value)]
+    numbers = [bare(x) for x in (jump.midpoint, jump.width_decades, jump.magnitude, jump.p_value)]
     return [run, jump.task, where, jump.kind, interval, *numbers, jump.model or "", note]
-
-
-def _short(number: float | None) -> str:
-    if number is None or math.isnan(number):
-        return ""
-    return str(int(number)) if number == int(number) and abs(number) < 1e7 else f"{number:.3g}"

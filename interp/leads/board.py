@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from interp.figures.text import html, in_columns, number, told
+from interp.figures.text import bare, html, in_columns, number, told
+from interp.files import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,17 +66,6 @@ class Board:
     def to_json(self) -> dict[str, Any]:
         """Plain data with null for NaN and infinities."""
         return plain({name: getattr(self, name) for name in self.__slots__})
-
-
-def plain(data: Any) -> Any:
-    """Nested data with tuples as lists and numbers that JSON lacks as None."""
-    if isinstance(data, dict):
-        return {str(key): plain(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [plain(value) for value in data]
-    if isinstance(data, float):
-        return data if math.isfinite(data) else None
-    return data
 
 
 def order(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -141,16 +131,5 @@ def name_of(row: dict[str, Any]) -> str:
 
 def _table(rows: Iterable[dict[str, Any]]) -> list[str]:
     lines = [["indicator", "task", *(title for _, title in _COLUMNS)]]
-    lines += [[name_of(row), row["task"], *(cell(row.get(key, math.nan)) for key, _ in _COLUMNS)] for row in rows]
+    lines += [[name_of(row), row["task"], *(bare(row.get(key, math.nan)) for key, _ in _COLUMNS)] for row in rows]
     return in_columns(lines)
-
-
-def cell(value: Any) -> str:
-    """A value for a reader: three digits (whole numbers from 1000 on), "-" where it is not defined."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.0f}" if 999.5 <= abs(value) < 1e12 else f"{value:.3g}"
-    return str(value)

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from interp.errors import InputError, unknown
-from interp.figures.text import html, in_columns, number, told
+from interp.figures.text import bare, html, in_columns, number, told
+from interp.files import plain
 from interp.leads.baseline import standardised
-from interp.leads.board import cell, name_of, plain
+from interp.leads.board import name_of
 from interp.leads.panel import Panel, past_budget
 from interp.leads.rank import make_panels
 from interp.leads.run_forecast import Chance, When, chance, when
@@ -112,7 +113,7 @@ def format_forecast(found: Mapping[str, Any]) -> str:
     """What `forecast` gave as text: the facts, a line each, then the forecasts at earlier steps and how those of the
     held-out runs came true, as tables."""
     facts = {key: value for key, value in found.items() if key not in ("points", "calibration")}
-    shown = {key: ", ".join(value) if isinstance(value, list) else cell(value) for key, value in facts.items()}
+    shown = {key: ", ".join(value) if isinstance(value, list) else bare(value) for key, value in facts.items()}
     lines = [f"{key}: {text}" for key, text in shown.items() if text]
     if found["points"]:
         lines += ["", "The same at earlier steps", *_table(found["points"])]
@@ -121,8 +122,8 @@ def format_forecast(found: Mapping[str, Any]) -> str:
     lines += ["", "Calibration: the same forecasts of other runs, held out", *_table(scores)]
     bins = [{"of held-out runs": name, **each} for name in chances for each in told[name]["bins"]]
     lines += ["", *_table(bins)] if bins else []
-    held = f"median error {cell(told['mdape'])}, interval holds {cell(told['interval_coverage'])}"
-    return "\n".join([*lines, "", f"predicted step: n {told['n']}, {held} (nominal {cell(told['level'])})"])
+    held = f"median error {bare(told['mdape'])}, interval holds {bare(told['interval_coverage'])}"
+    return "\n".join([*lines, "", f"predicted step: n {told['n']}, {held} (nominal {bare(told['level'])})"])
 
 
 _SCORES = ("n", "brier", "brier_prevalence")
@@ -130,7 +131,7 @@ _SCORES = ("n", "brier", "brier_prevalence")
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
-        "  " + line for line in in_columns([list(rows[0]), *([cell(value) for value in row.values()] for row in rows)])
+        "  " + line for line in in_columns([list(rows[0]), *([bare(value) for value in row.values()] for row in rows)])
     ]
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from interp.jumps import find_jumps
 from interp.prevalence.curves import FOUND, curve_rows
+from interp.table.events import tick
 
 TRUE = ("abrupt", "gradual", "artefact", "none")
 WIDTHS = {"abrupt": (0.05, 0.35), "gradual": (0.7, 1.4)}
@@ -56,7 +57,7 @@ def confusion(
 def _planted(
     base: pd.DataFrame, row: pd.Series, own: pd.DataFrame, kind: str, span: float, rng: np.random.Generator
 ) -> np.ndarray:
-    x = np.log10(np.maximum(base["step"].to_numpy(float), _first(base["step"].to_numpy(float))))
+    x = np.log10(tick(base["step"].to_numpy(float)))
     y = base["value"].to_numpy(float)
     logs = bool(0 < span < np.inf and y.min() > 0 and np.ptp(y) > 1.5 * span)  # a perplexity, judged as its logarithm
     y = np.log(y) if logs else y
@@ -90,7 +91,3 @@ def _white(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return np.zeros(len(y))
     rough = y[1:-1] - (y[:-2] + y[2:]) / 2
     return 1.4826 * np.median(np.abs(rough)) / np.sqrt(1.5) * rng.standard_normal(len(y))
-
-
-def _first(step: np.ndarray) -> float:
-    return float(step[step > 0].min()) / 2 if (step > 0).any() else 1.0

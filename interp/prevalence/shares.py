@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-CLUSTERS = ("task", "family", "seed")
 Z = 1.959964
+"""The normal quantile of a 95 % interval."""
 LEAST_TOLD = 0.2
 """A kind of which plants are told more seldom counts no more than five times: fewer of 40 plants say little (a choice)."""
 

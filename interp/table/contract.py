@@ -45,7 +45,6 @@ KINDS = ("behaviour", "indicator")
 FACTS = ("setting", "size", "seed", "budget")
 """What a run has one of in a task. Rows that do not say it do not contradict the others."""
 
-_TEXT = ["run", "task", "measure", "component", "unit", "kind", "family", "size", "setting", "key"]
 NUMBERS = ["step", "value", "stderr", "n", "n_params", "seed", "tokens", "budget"]
 _MISSING = {"", "nan", "null", "none", "na", "n/a", "<na>"}
 _BOOLEANS = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}

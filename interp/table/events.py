@@ -16,6 +16,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from interp.errors import InputError, nearest, unknown
+from interp.figures.axis import placed, zero_place
 from interp.table.contract import CURVE
 
 LEAST_RISE = 0.1
@@ -57,8 +58,7 @@ def sign_of(measure: str, direction: str | None = None) -> int:
 def tick(step: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
     """Steps on a logarithmic axis: those ≤ 0 stand at half of the first positive one (1 where there is none)."""
     step = np.asarray(step, float)
-    positive = step[step > 0]
-    return np.where(step > 0, step, positive.min() / 2 if positive.size else 1.0)
+    return placed(step, zero_place(step))
 
 
 Change = Any

@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from interp.errors import InputError, unknown
+from interp.figures.axis import placed, zero_place
 from interp.table.contract import CURVE, read_table
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def statistics(
     found = np.full((len(OF_CURVES), len(values)), np.nan)
     if len(values) < window:
         return found
-    x = np.log10(np.where(steps > 0, steps, _before_first(steps)))
+    x = np.log10(placed(steps, zero_place(steps)))
     xs, ys = (np.lib.stride_tricks.sliding_window_view(series, window) for series in (x, values))
     scale, mean = ys, ys.mean(axis=1)
     xs, ys = xs - xs.mean(axis=1, keepdims=True), ys - mean[:, None]
@@ -164,8 +165,3 @@ def dmd_residual(
         left = after - course @ (course.T @ after)
         found[end - 1] = np.sqrt((left**2).sum() / total)
     return found
-
-
-def _before_first(steps: Float[np.ndarray, "checkpoint"]) -> float:
-    positive = steps[steps > 0]
-    return positive.min() / 2 if len(positive) else 1.0
