@@ -14,6 +14,7 @@ from interp.documents import named, read_document, short
 from interp.documents.records import Fits, number, whole
 from interp.engine.config import Experiment, FamilySpec, MeasureSpec, TaskSpec, parse_experiment
 from interp.engine.steps import choose_steps
+from interp.engine.units import needs_of_measure
 from interp.errors import InputError, nearest, unknown
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _check_measure(spec: MeasureSpec, experiment: Experiment, *, where: str) -> 
         fits = _fits(name, known[name].default)
         if fits is not None and not fits.test(value):
             raise InputError(f"{where}.{name} is {short(value)}; expected {fits.phrase}")
-    needs = getattr(plugins.module("indicators", spec.name), "NEEDS", {})
+    needs = needs_of_measure(spec.name)
     if experiment.circuits is None and {"circuit", "reference"} & set(needs):
         raise InputError(f"{where}: {spec.name!r} looks at circuits; expected the key 'circuits', as in {{every: 5}}")
     if "reference" in needs and experiment.circuits is not None and experiment.circuits.reference is None:

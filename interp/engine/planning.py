@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp import plugins
 from interp.engine.config import Experiment, FamilySpec
 from interp.engine.planning_circuits import Shape, Unshaped, passes_at
 from interp.engine.planning_tasks import TaskNeeds, described, few, shape_of, task_needs
 from interp.engine.steps import choose_steps
-from interp.engine.units import reach
+from interp.engine.units import needs_of_measure, reach
 from interp.errors import unknown
 from interp.types import CheckpointRef
 
@@ -169,7 +168,7 @@ def _compared(
     stored: Sequence[CheckpointRef], chosen: Sequence[CheckpointRef], experiment: Experiment
 ) -> list[CheckpointRef]:
     """Checkpoints of a run that are not measured, and read all the same because a measure compares with them."""
-    wanted = {need for measure in experiment.measures for need in plugins.module("indicators", measure.name).NEEDS}
+    wanted = {need for measure in experiment.measures for need in needs_of_measure(measure.name)}
     steps = [ref.step for ref in stored]
     places = {steps.index(ref.step) for ref in chosen}
     used = {back for place in places for back in range(max(place - reach(wanted), 0), place)}

@@ -14,7 +14,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from interp import plugins
 from interp.engine import provenance
@@ -24,6 +24,9 @@ from interp.errors import InputError, unknown
 from interp.families.identity import identity
 from interp.table.store import digest
 from interp.types import CheckpointRef, Task
+
+if TYPE_CHECKING:
+    from interp.measure.needs import Need
 
 COMPARED = ("previous", "initial", "final")
 """Checkpoints beside the present one that a measure may name in its NEEDS."""
@@ -77,7 +80,7 @@ def expand(experiment: Experiment, *, root: str | Path | None = None, workers: i
 
 
 def _refuse_early(experiment: Experiment, root: str | Path | None) -> None:
-    """Raises InputError for a family that is not there, or cannot be grown, before the first of them is grown."""
+    """Raises InputError for a family or a reference that is not there, or cannot be grown, before the first of them is grown."""
     from interp.families import family
     from interp.training import refuse_ungrowable
 
@@ -88,15 +91,20 @@ def _refuse_early(experiment: Experiment, root: str | Path | None) -> None:
             for size in spec.sizes or ():
                 if size not in sizes:
                     raise unknown(f"size of {name}", size, sizes)
+    wanted = experiment.circuits.reference if experiment.circuits is not None else None
+    if wanted is not None and wanted.partition(":")[0] not in grown:
+        _reference(experiment, root)
 
 
 def _only(spec: FamilySpec) -> tuple[Sequence[str] | None, Sequence[str] | None, Sequence[int] | None]:
     return spec.sizes, spec.settings, spec.seeds
 
 
-def needs_of_measure(name: str) -> Mapping[str, str]:
-    """What an indicator reads, and where."""
-    return plugins.module("indicators", name).NEEDS
+def needs_of_measure(name: str) -> Mapping[str, Need]:
+    """What an indicator reads, by the names that it asks for it under."""
+    from interp.measure.needs import indicator
+
+    return {one.name: one for one in indicator(name).needs}
 
 
 def reach(needs: Container[str]) -> int:
@@ -149,7 +157,7 @@ def _reference(experiment: Experiment, root: str | Path | None) -> CheckpointRef
     """
     wanted = experiment.circuits.reference if experiment.circuits is not None else None
     for measure in experiment.measures:
-        if wanted is None and "reference" in plugins.module("indicators", measure.name).NEEDS:
+        if wanted is None and "reference" in needs_of_measure(measure.name):
             raise InputError(
                 f"measure {measure.name!r} applies the circuit of another run: name the checkpoint, as in "
                 "`circuits: {reference: family:size/setting/seed0@step1000}`"
@@ -212,7 +220,7 @@ def _pinned_where_used(
     experiment: Experiment, stored: Sequence[CheckpointRef], chosen: Sequence[int]
 ) -> list[CheckpointRef]:
     """The run's checkpoints, with the digests of those that are measured or compared with: a hub is asked for each."""
-    needs = {need for measure in experiment.measures for need in plugins.module("indicators", measure.name).NEEDS}
+    needs = {need for measure in experiment.measures for need in needs_of_measure(measure.name)}
     used = {*chosen}
     used |= {place for index in chosen for place in range(max(index - reach(needs), 0), index)}
     used |= {0} if "initial" in needs else set()

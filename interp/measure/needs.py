@@ -36,7 +36,7 @@ from functools import cache
 from typing import Any, Literal
 
 from interp import plugins
-from interp.errors import unknown
+from interp.errors import InputError, unknown
 from interp.models.sites import SITES
 
 Measure = str | tuple[str, Mapping[str, Any]]
@@ -126,6 +126,11 @@ def indicator(name: str, params: Mapping[str, Any] | None = None) -> Indicator:
     """
     module = plugins.module("indicators", name)
     function = plugins.load("indicators", name)
+    for constant in ("NEEDS", "DIMS", "UNIT", "ONLINE"):
+        if not hasattr(module, constant):
+            raise InputError(
+                f"indicator {name!r} has no {constant}: what each file says of itself is in interp.measure.needs"
+            )
     needs = needs_in(module.NEEDS)
     read = [one for one in needs if one.on not in ("beside", "weights")]
     derived = "backward" if any(one.gradient for one in read) else "forward" if read else "weights"
@@ -162,8 +167,3 @@ def needs_of(measures: Iterable[Measure]) -> tuple[Need, ...]:
             kept = found.get(one.name)
             found[one.name] = one if kept is None or one.positions == "all" else kept
     return tuple(found.values())
-
-
-def cost_class(name: str) -> str:
-    """What an indicator costs: "weights" (no pass), "forward", "backward", or "many" passes (tens to thousands)."""
-    return indicator(name).cost
