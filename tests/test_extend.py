@@ -1,4 +1,4 @@
-"""The templates of docs/extend.md and README, pasted as they stand into a copy of the package, keep their contracts."""
+"""The templates of the README, pasted as they stand into a copy of the package, keep their contracts."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ CONTRACTS = {
     "tasks": "test_tasks.py",
     "indicators": "test_indicators_contract.py",
     "circuits": "test_circuits_methods.py",
+    "detectors": "test_jump_detectors.py",
 }
 """The contract test of each folder."""
 
 
 def templates() -> dict[str, str]:
     """Path in the repository -> the block that is to be saved there; a block names its file in its first line."""
-    text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n# (interp/\S+\.py)\n(.*?)```", text, re.DOTALL)
-    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Add an indicator: one file")[1]
+    section = text.split("## Add an indicator: one file")[1]
     path = re.search(r"Save this as `(\S+\.py)`", section)[1]
     return {**dict(blocks), path: re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]}
 
@@ -45,7 +46,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("kind", CONTRACTS)
 def test_every_template_keeps_its_contract(copy: Path, kind: str) -> None:
     names = [Path(path).stem for path in templates() if Path(path).parent.name == kind]
-    assert names, f"docs/extend.md has no template for {kind}"
+    assert names, f"the README has no template for {kind}"
     contract = ["-m", "pytest", "-p", "no:cacheprovider", f"tests/{CONTRACTS[kind]}", "-k", " or ".join(names)]
     environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, *contract], cwd=copy, env=environment, capture_output=True, text=True)
