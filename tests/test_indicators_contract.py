@@ -9,7 +9,7 @@ from observed import CHEAP, INDICATORS, adding, inducing, look, native, reordere
 
 from interp import plugins
 from interp.cli.listing import listing
-from interp.measure.needs import cost_class
+from interp.measure.needs import indicator
 from interp.measure.observe import measure
 from interp.types import Estimate
 
@@ -162,13 +162,13 @@ def test_the_cost_class_fits_the_cost(seen):
     for name in PLAIN:
         rows, _ = measure(seen, [(name, CHEAP.get(name, {}))])
         cost, undefined = rows[0]["cost"], all(math.isnan(row["value"]) for row in rows)
-        assert cost <= most[cost_class(name)], name
-        assert cost > 0 or undefined or cost_class(name) == "weights", name
+        assert cost <= most[indicator(name).cost], name
+        assert cost > 0 or undefined or indicator(name).cost == "weights", name
 
 
 def test_the_list_says_the_class_of_the_cost():
-    """Read from the files' text; `cost_class` imports them."""
-    assert {each["name"]: each["cost"] for each in listing("indicators")} == {n: cost_class(n) for n in INDICATORS}
+    """Read from the files' text; `indicator` imports them."""
+    assert {each["name"]: each["cost"] for each in listing("indicators")} == {n: indicator(n).cost for n in INDICATORS}
 
 
 def test_estimates_carry_their_error(seen):

@@ -60,11 +60,6 @@ def incomplete_folders(root: Path, family: str) -> list[Path]:
     return sorted(f for f in folders if f.is_dir() and not (f / MANIFEST).is_file())
 
 
-def run_folder(root: Path, *, family: str, size: str, setting: str, seed: int) -> Path:
-    """Where a run's checkpoints are."""
-    return root / family / size / setting / f"seed{seed}"
-
-
 def read_manifest(folder: Path) -> CheckpointRef:
     """The reference that a checkpoint's manifest describes.
 

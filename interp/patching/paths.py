@@ -76,7 +76,7 @@ def path_patch(
     said = capture(model, source, (site,), layers=layer, heads=head, mask=asked.mask)[site][0]
     first = [Intervention(site=site, layer=layer, heads=head, value=said)]
     if through != "everything":
-        first = _held(model, base, asked.mask, site, layer, mlps=through == "nothing") + first
+        first = _held(model, base, asked.mask, layer, mlps=through == "nothing") + first
     noted = capture(
         model,
         base,
@@ -136,9 +136,7 @@ def _receiver(model: Model, name: str, site: str, sender: int) -> tuple[str, int
     return str(part), layer, head
 
 
-def _held(
-    model: Model, tokens: Tensor, mask: Tensor | None, site: str, sender: int, *, mlps: bool
-) -> list[Intervention]:
+def _held(model: Model, tokens: Tensor, mask: Tensor | None, sender: int, *, mlps: bool) -> list[Intervention]:
     """Everything from the sender's layer on as it is in the unpatched run: attention, and the MLPs if they are to be held."""
     has_mlps = mlps and (model.sites is None or model.sites.mlp is not None)
     layers = list(range(sender, model.n_layers))

@@ -85,7 +85,7 @@ def missing_steps(root: Path, run: PlannedRun) -> list[int]:
     Raises:
         InputError: the folder of the run holds checkpoints of another recipe.
     """
-    return [step for step in run.schedule if not _complete(run.folder(root) / f"step{step}", run)]
+    return [step for step in run.schedule if not _complete(run.folder(root) / f"step{step}")]
 
 
 def set_aside_damaged(root: Path, run: PlannedRun) -> list[Path]:
@@ -159,7 +159,7 @@ def _resume_bytes(optimizer: Optimizer, data_rng: Generator, memory: Mapping[str
     return save({**tensors, **memory, "data_rng": data_rng.get_state()}, {"recipe": digest})
 
 
-def _complete(folder: Path, run: PlannedRun) -> bool:
+def _complete(folder: Path) -> bool:
     there = all((folder / name).is_file() for name in (MANIFEST, CONFIG, WEIGHTS))
     return there and not [path for path in damage(folder) if path.name != RESUME]
 
