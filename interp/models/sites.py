@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
 from typing import Any, Literal
@@ -155,6 +155,32 @@ class Sites:
     @property
     def resid_mid(self) -> str | None:
         return None if self.parallel or not self.mlp else self.ln2 or self.mlp_chain[0]
+
+
+LLAMA = Sites(
+    embed="model.embed_tokens",
+    blocks="model.layers",
+    ln_final="model.norm",
+    unembed="lm_head",
+    ln1="input_layernorm",
+    attn="self_attn",
+    q="self_attn.q_proj",
+    k="self_attn.k_proj",
+    v="self_attn.v_proj",
+    o="self_attn.o_proj",
+    ln2="post_attention_layernorm",
+    mlp="mlp",
+    mlp_in="mlp.gate_proj",
+    mlp_up="mlp.up_proj",
+    mlp_final="mlp.down_proj",
+    rotary=True,
+)
+"""The map that the architectures which grew out of Llama start from: their files say what they do otherwise."""
+
+
+def llama_like(**otherwise: Any) -> Sites:
+    """Llama's map with these fields in place of its own."""
+    return replace(LLAMA, **otherwise)
 
 
 @cache

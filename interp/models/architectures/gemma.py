@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from interp.models.sites import Sites, refuse
+from interp.models.sites import Sites, llama_like, refuse
 
 ARCHITECTURES = ("GemmaForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM")
 VARIANTS = ({"sliding_window": 4, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 5.0},)
@@ -16,26 +16,11 @@ def sites(config: Mapping[str, Any]) -> Sites:
     refuse(config, use_bidirectional_attention=(None, False))
     first = config["architecture"] == "GemmaForCausalLM"
     qk_norm = config["architecture"] == "Gemma3ForCausalLM"
-    return Sites(
-        embed="model.embed_tokens",
-        blocks="model.layers",
-        ln_final="model.norm",
-        unembed="lm_head",
-        ln1="input_layernorm",
-        attn="self_attn",
-        q="self_attn.q_proj",
-        k="self_attn.k_proj",
-        v="self_attn.v_proj",
-        o="self_attn.o_proj",
+    return llama_like(
         q_norm="self_attn.q_norm" if qk_norm else None,
         k_norm="self_attn.k_norm" if qk_norm else None,
         ln1_post=None if first else "post_attention_layernorm",
         ln2="post_attention_layernorm" if first else "pre_feedforward_layernorm",
-        mlp="mlp",
-        mlp_in="mlp.gate_proj",
-        mlp_up="mlp.up_proj",
-        mlp_final="mlp.down_proj",
         ln2_post=None if first else "post_feedforward_layernorm",
-        rotary=True,
         logit_cap=None if first else config.get("final_logit_softcapping"),
     )

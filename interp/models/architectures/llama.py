@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from interp.models.sites import Sites, refuse
+from interp.models.sites import Sites, llama_like, refuse
 
 ARCHITECTURES = (
     "LlamaForCausalLM",
@@ -30,23 +30,4 @@ def sites(config: Mapping[str, Any]) -> Sites:
     """Sites of a Llama-like model: RMSNorm, rotary positions, grouped key/value heads, gated MLP."""
     refuse(config, clip_qkv=None)
     qk_norm = config["architecture"] == "Qwen3ForCausalLM"
-    return Sites(
-        embed="model.embed_tokens",
-        blocks="model.layers",
-        ln_final="model.norm",
-        unembed="lm_head",
-        ln1="input_layernorm",
-        attn="self_attn",
-        q="self_attn.q_proj",
-        k="self_attn.k_proj",
-        v="self_attn.v_proj",
-        o="self_attn.o_proj",
-        q_norm="self_attn.q_norm" if qk_norm else None,
-        k_norm="self_attn.k_norm" if qk_norm else None,
-        ln2="post_attention_layernorm",
-        mlp="mlp",
-        mlp_in="mlp.gate_proj",
-        mlp_up="mlp.up_proj",
-        mlp_final="mlp.down_proj",
-        rotary=True,
-    )
+    return llama_like(q_norm="self_attn.q_norm" if qk_norm else None, k_norm="self_attn.k_norm" if qk_norm else None)

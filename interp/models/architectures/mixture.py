@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from interp.models.sites import Sites, refuse
+from interp.models.sites import Sites, llama_like, refuse
 
 ARCHITECTURES = ("MixtralForCausalLM", "OlmoeForCausalLM", "Qwen2MoeForCausalLM", "Qwen3MoeForCausalLM")
 _FEW = {"num_experts": 5, "num_local_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 40}
@@ -17,25 +17,13 @@ def sites(config: Mapping[str, Any]) -> Sites:
     refuse(config, clip_qkv=None, mlp_only_layers=([], None), decoder_sparse_step=(1, None))
     flat = config["architecture"] == "OlmoeForCausalLM"
     qk_norm = flat or config["architecture"] == "Qwen3MoeForCausalLM"
-    return Sites(
-        embed="model.embed_tokens",
-        blocks="model.layers",
-        ln_final="model.norm",
-        unembed="lm_head",
-        ln1="input_layernorm",
-        attn="self_attn",
-        q="self_attn.q_proj",
-        k="self_attn.k_proj",
-        v="self_attn.v_proj",
-        o="self_attn.o_proj",
+    return llama_like(
         q_norm="self_attn.q_norm" if qk_norm else None,
         k_norm="self_attn.k_norm" if qk_norm else None,
         flat_qk_norm=flat,
-        ln2="post_attention_layernorm",
-        mlp="mlp",
         mlp_in=None,
         mlp_final=None,
         router="mlp.gate",
         experts="mlp.experts",
-        rotary=True,
+        mlp_up=None,
     )

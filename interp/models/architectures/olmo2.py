@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from interp.models.sites import Sites
+from interp.models.sites import Sites, llama_like
 
 ARCHITECTURES = ("Olmo2ForCausalLM", "Olmo3ForCausalLM")
 VARIANTS = ({"sliding_window": 4}, {"attention_bias": True})
@@ -13,26 +13,12 @@ VARIANTS = ({"sliding_window": 4}, {"attention_bias": True})
 
 def sites(config: Mapping[str, Any]) -> Sites:
     """Sites of OLMo 2 and 3 (every layer of the third but one in four sees a window)."""
-    return Sites(
-        embed="model.embed_tokens",
-        blocks="model.layers",
-        ln_final="model.norm",
-        unembed="lm_head",
+    return llama_like(
         ln1=None,
-        attn="self_attn",
-        q="self_attn.q_proj",
-        k="self_attn.k_proj",
-        v="self_attn.v_proj",
-        o="self_attn.o_proj",
         q_norm="self_attn.q_norm",
         k_norm="self_attn.k_norm",
         flat_qk_norm=True,
         ln1_post="post_attention_layernorm",
         ln2=None,
-        mlp="mlp",
-        mlp_in="mlp.gate_proj",
-        mlp_up="mlp.up_proj",
-        mlp_final="mlp.down_proj",
         ln2_post="post_feedforward_layernorm",
-        rotary=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from interp.models.sites import Sites
+from interp.models.sites import Sites, llama_like
 
 ARCHITECTURES = ("StableLmForCausalLM",)
 _ROTATED = {"rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.67}}
@@ -15,24 +15,9 @@ VARIANTS = (_ROTATED, {**_ROTATED, "use_parallel_residual": True, "use_qkv_bias"
 def sites(config: Mapping[str, Any]) -> Sites:
     """Sites of StableLM."""
     parallel, qk_norm = bool(config.get("use_parallel_residual")), bool(config.get("qk_layernorm"))
-    return Sites(
-        embed="model.embed_tokens",
-        blocks="model.layers",
-        ln_final="model.norm",
-        unembed="lm_head",
-        ln1="input_layernorm",
-        attn="self_attn",
-        q="self_attn.q_proj",
-        k="self_attn.k_proj",
-        v="self_attn.v_proj",
-        o="self_attn.o_proj",
+    return llama_like(
         q_norm="self_attn.q_layernorm" if qk_norm else None,
         k_norm="self_attn.k_layernorm" if qk_norm else None,
         ln2="input_layernorm" if parallel else "post_attention_layernorm",
-        mlp="mlp",
-        mlp_in="mlp.gate_proj",
-        mlp_up="mlp.up_proj",
-        mlp_final="mlp.down_proj",
         parallel=parallel,
-        rotary=True,
     )
