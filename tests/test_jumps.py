@@ -8,7 +8,7 @@ import pytest
 
 from interp.jumps import find_jumps, onset
 from interp.jumps.curve import log_axis, make_curve
-from interp.jumps.detectors._atoms import dictionary, pursue, sigmoid
+from interp.jumps.detectors._atoms import dictionary, pursue, shared, sigmoid
 from interp.jumps.detectors._design import make_readings
 from interp.jumps.detectors._fit import Data, gains, solve, worth
 from interp.jumps.detectors._spikes import find_spikes
@@ -345,7 +345,7 @@ def test_the_null_holds_its_level_under_serial_dependence(rho):
     """On a grid that the null was not simulated on; white noise would reject dependent series nearly always."""
     x = log_axis(GRIDS["doubling"](37))
     noise = autoregressive(250, len(x), rho, np.random.default_rng([7, int(10 * rho)]))
-    squares, lags = pursue(noise, dictionary(x).values, 1)
+    squares, lags = pursue(noise, shared(dictionary(x)), 1)
     statistic = np.log(squares[:, 0] / squares[:, 1])
     p = np.array([p_value(s, lag, n_points=len(x), n_terms=1) for s, lag in zip(statistic, lags[:, 1], strict=True)])
     assert (p <= 0.05).mean() <= 0.07

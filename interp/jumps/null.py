@@ -18,7 +18,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.special import ndtr
 
-from interp.jumps.detectors._atoms import dictionary, pursue
+from interp.jumps.detectors._atoms import greedy, grid_of, pursue
 from interp.jumps.instrument import INSTRUMENT
 
 COEFFICIENTS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.85, 0.92, 0.97)
@@ -134,16 +134,8 @@ def _null(n_points: int, n_terms: int) -> _Simulated:
 @lru_cache(maxsize=64)
 def _simulate(n_points: int) -> _Simulated:
     rng = np.random.default_rng(n_points)
-    atoms = dictionary(np.linspace(0, 3, n_points))
     noise = np.concatenate([autoregressive(SERIES, n_points, rho, rng) for rho in COEFFICIENTS])
-    return *pursue(noise, thin(atoms.values), max_terms(n_points)), leaps(noise)
-
-
-def thin(atoms: Float[ndarray, "point atom"]) -> Float[ndarray, "point some"]:
-    """At most some hundred of a dictionary's atoms, the steps that come first among them, and the others evenly: a
-    curve and its null go through the same fit."""
-    steps = len(atoms) - 1
-    return np.hstack([atoms[:, :steps], atoms[:, steps :: max(1, atoms.shape[1] // 500)]])
+    return *pursue(noise, greedy(grid_of(np.linspace(0, 3, n_points))), max_terms(n_points)), leaps(noise)
 
 
 def autoregressive(

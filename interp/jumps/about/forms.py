@@ -30,6 +30,7 @@ PARAMETERS = {"flat": 1, "sigmoid": 4, "power law": 3, "broken power law": 6, "p
 MOST_KNOTS = 24
 REFINEMENTS = 8
 EVALUATIONS = 25
+LEAST_ATOM = 1e-4  # an atom shorter than this is constant on the grid
 CLIMBS, SHRINK = 12, 0.7
 AROUND = np.array(list(product((-1, 0, 1), repeat=2)))
 
@@ -43,8 +44,7 @@ def compare_models(curve: Curve, rho: float = 0.0) -> dict[str, float]:
     grid = tuple(np.round(curve.x, 9))
     y = whiten(curve.y, rho)
     floor = n_points * max((curve.sigma**2).mean(), (RESOLUTION * curve.span) ** 2, 1e-24) * (1 - rho**2)
-    one = whiten(np.ones(n_points), rho)
-    one = one / np.linalg.norm(one)
+    one = _constant(n_points, rho)
     residual = y - one * (one @ y)
     total = float(residual @ residual)
     squares = {name: total - _best_gain(residual, name, grid, rho) for name in _FORMS}
@@ -77,14 +77,9 @@ def _best_gain(residual: Float[ndarray, "point"], name: str, grid: tuple[float, 
     def gained(at: Float[ndarray, "parameter some"]) -> Float[ndarray, "some"]:
         return np.asarray((residual @ _normalised(form(x, at), rho)) ** 2)
 
-    def left(at: Float[ndarray, "parameter"]) -> Float[ndarray, "point"]:
-        atom = _normalised(form(x, at[:, None]), rho)[:, 0]
-        return residual - (residual @ atom) * atom
-
     best = float(gain.max())
     if len(lattice) > 2:
-        ends = [least_squares(left, start, method="lm", max_nfev=EVALUATIONS).x for start in starts]
-        return max(best, *(float(gained(end[:, None])[0]) for end in ends))
+        return max(best, *(_climbed(residual, start, x, rho) for start in starts))
     around = np.array(list(product((-1, 0, 1), repeat=len(lattice)))).T
     reach = np.array([[np.diff(np.unique(axis)).min()] for axis in lattice])
     for at in starts:
@@ -95,14 +90,50 @@ def _best_gain(residual: Float[ndarray, "point"], name: str, grid: tuple[float, 
     return best
 
 
+def _climbed(
+    residual: Float[ndarray, "point"], start: Float[ndarray, "4"], x: Float[ndarray, "point"], rho: float
+) -> float:
+    """The most that a broken power law explains, uphill from a start, its height solved for at each step."""
+
+    def left(at: Float[ndarray, "4"]) -> Float[ndarray, "point"]:
+        atom = _normalised(_broken(x, at[:, None]), rho)[:, 0]
+        return residual - (residual @ atom) * atom
+
+    def slopes(at: Float[ndarray, "4"]) -> Float[ndarray, "point 4"]:
+        atom, turned = _turned(*_broken_slopes(x, at), rho)
+        return -(residual @ atom) * turned - atom[:, None] * (residual @ turned)
+
+    end = least_squares(left, start, slopes, method="lm", max_nfev=EVALUATIONS).x
+    return float(residual @ residual - (left(end) ** 2).sum())
+
+
+def _turned(
+    values: Float[ndarray, "point"], slopes: Float[ndarray, "point parameter"], rho: float
+) -> tuple[Float[ndarray, "point"], Float[ndarray, "point parameter"]]:
+    """An atom as `_normalised`, and how it turns with its parameters."""
+    one = _constant(len(values), rho)
+    both = whiten(np.column_stack([values, slopes]), rho)
+    both = both - one[:, None] * (one @ both)
+    length = np.linalg.norm(both[:, 0])
+    both = both / length if length > LEAST_ATOM else 0 * both
+    atom, turned = both[:, 0], both[:, 1:]
+    return atom, turned - atom[:, None] * (atom @ turned)
+
+
+@lru_cache(maxsize=96)
+def _constant(n_points: int, rho: float) -> Float[ndarray, "point"]:
+    """The whitened constant, of unit length."""
+    one = whiten(np.ones(n_points), rho)
+    return one / np.linalg.norm(one)
+
+
 def _normalised(values: Float[ndarray, "point atom"], rho: float) -> Float[ndarray, "point atom"]:
     """Whitened, orthogonal to the whitened constant, of unit length; zero where an atom is constant on the grid."""
     values = whiten(values / np.maximum(np.abs(values).max(0), 1e-300), rho)
-    one = whiten(np.ones(len(values)), rho)
-    one = one / np.linalg.norm(one)
+    one = _constant(len(values), rho)
     values = values - one[:, None] * (one @ values)
     length = np.linalg.norm(values, axis=0)
-    return np.where(length > 1e-4, values / np.maximum(length, 1e-4), 0.0)
+    return np.where(length > LEAST_ATOM, values / np.maximum(length, LEAST_ATOM), 0.0)
 
 
 @lru_cache(maxsize=96)
@@ -142,6 +173,22 @@ def _broken(x: Float[ndarray, "point"], at: Float[ndarray, "4 atom"]) -> Float[n
     bend = np.logaddexp(0, (x[:, None] - d) * np.log(10) / f)
     logs = -c0 * x[:, None] * np.log(10) - c1 * f * bend
     return np.exp(logs - logs.max(0))
+
+
+def _broken_slopes(
+    x: Float[ndarray, "point"], at: Float[ndarray, "4"]
+) -> tuple[Float[ndarray, "point"], Float[ndarray, "point 4"]]:
+    """A broken power law and its derivatives by each parameter, but for the scale."""
+    c0, d, log_f, c1 = at
+    f, decade = 10 ** np.clip(log_f, -3, 3), np.log(10)
+    place = (x - d) * decade / f
+    bend = np.logaddexp(0, place)
+    beyond = np.exp(place - bend)
+    logs = -c0 * x * decade - c1 * f * bend
+    values = np.exp(logs - logs.max())
+    by_f = c1 * decade * f * (place * beyond - bend) if abs(log_f) < 3 else 0 * x
+    slopes = np.column_stack([-decade * x, c1 * decade * beyond, by_f, -f * bend])
+    return values, values[:, None] * slopes
 
 
 _FORMS: dict[str, Callable[..., Float[ndarray, "point atom"]]] = {

@@ -15,38 +15,21 @@ from numpy import ndarray
 
 DECADES_PER_SCALE = 2 * np.log(9)
 MOST_CENTRES = 200
-MOST_STEPS = 1000
 MOST_CUTS = 48
 REPEATS = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Atoms:
-    """centre and width (10-90 %, decades) of each atom, its values at the grid's points whitened for errors with lag-1
-    autocorrelation `rho`, and their sums of squares."""
-
-    x: Float[ndarray, "point"]
-    centre: Float[ndarray, "atom"]
-    width: Float[ndarray, "atom"]
-    values: Float[ndarray, "point atom"]
-    power: Float[ndarray, "atom"]
-    rho: float = 0.0
 
 
 def sigmoid(
     x: Float[ndarray, "point"], centre: Float[ndarray, "*atom"], width: Float[ndarray, "*atom"]
 ) -> Float[ndarray, "point *atom"]:
     """Sigmoids with the given centres and 10-90 % widths."""
-    u = (x.reshape(-1, *[1] * np.ndim(centre)) - centre) * (DECADES_PER_SCALE / np.maximum(width, 1e-9))
-    return 1 / (1 + np.exp(-np.clip(u, -50, 50)))
-
-
-def make_atoms(
-    x: Float[ndarray, "point"], centre: Float[ndarray, "atom"], width: Float[ndarray, "atom"], rho: float = 0.0
-) -> Atoms:
-    """The atoms with given centres and widths."""
-    values = whiten(sigmoid(x, centre, width), rho)
-    return Atoms(x=x, centre=centre, width=width, values=values, power=(values**2).sum(0), rho=rho)
+    u = x.reshape(-1, *[1] * np.ndim(centre)) - centre
+    u *= DECADES_PER_SCALE / np.maximum(width, 1e-9)
+    np.maximum(u, -50, out=u)
+    np.minimum(u, 50, out=u)
+    np.exp(np.negative(u, out=u), out=u)
+    u += 1
+    return np.divide(1, u, out=u)
 
 
 def whiten(values: Float[ndarray, "point *rest"], rho: float) -> Float[ndarray, "point *rest"]:
@@ -72,20 +55,8 @@ def gap_at(x: Float[ndarray, "point"], places: float | Float[ndarray, "*place"])
     return np.asarray(np.diff(x)[np.clip(np.searchsorted(x, places) - 1, 0, len(x) - 2)])
 
 
-def stride(n_points: int) -> int:
-    """How many intervals of the grid apart the dictionary's steps are."""
-    return -(-(n_points - 1) // MOST_STEPS)
-
-
-def dictionary(x: Float[ndarray, "point"], rho: float = 0.0) -> Atoms:
-    """The atoms of a grid: a step in every interval (of long grids in every `stride`-th), and sigmoids up to twice as
-    wide as the grid is long."""
-    return _dictionary(tuple(np.round(x, 9)), rho)
-
-
-@lru_cache(maxsize=64)
-def _dictionary(grid: tuple[float, ...], rho: float) -> Atoms:
-    x = np.array(grid)
+def dictionary(x: Float[ndarray, "point"]) -> Float[ndarray, "point atom"]:
+    """The atoms of a grid: a step in every interval, and sigmoids up to two and a half times as wide as the grid is long."""
     per_interval = 3 if len(x) <= 50 else 2 if len(x) <= 160 else 1
     fractions = (np.arange(per_interval) + 0.5) / per_interval
     centres = (x[:-1, None] + np.diff(x)[:, None] * fractions).ravel()
@@ -93,32 +64,63 @@ def _dictionary(grid: tuple[float, ...], rho: float) -> Atoms:
         centres = centres[np.linspace(0, len(centres) - 1, MOST_CENTRES).astype(int)]
     gaps, span = np.diff(x), x[-1] - x[0]
     centre, width = (axis.ravel() for axis in np.meshgrid(centres, span * np.geomspace(0.02, 2.5, 12), indexing="ij"))
-    every = slice(None, None, stride(len(x)))
-    centre = np.append((x[:-1] + gaps / 2)[every], centre)
-    width = np.append((0.05 * gaps)[every], width)
-    values = sigmoid(x, centre, width)
+    values = sigmoid(x, np.append(x[:-1] + gaps / 2, centre), np.append(0.05 * gaps, width))
     fingerprint = np.random.default_rng(len(x)).standard_normal(len(x)) @ np.round(values, 4)
     _, kept = np.unique(np.round(fingerprint, 9), return_index=True)
-    kept = np.sort(kept[np.ptp(values[:, kept], axis=0) > 0.05])
-    return make_atoms(x, centre[kept], width[kept], rho)
+    return np.ascontiguousarray(values[:, np.sort(kept[np.ptp(values[:, kept], axis=0) > 0.05])])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Greedy:
+    """What the greedy fits of a grid's curves share: atoms less their means, their sums of squares, and for some cuts of
+    the grid the atom that is nearest to a step there."""
+
+    centred: Float[ndarray, "point atom"]
+    power: Float[ndarray, "atom"]
+    cuts: Int[ndarray, "cut"]
+    nearest: Int[ndarray, "cut"]
+
+
+@lru_cache(maxsize=64)
+def greedy(grid: tuple[float, ...]) -> Greedy:
+    """At most some hundred of a grid's atoms, the steps that come first among them, and the others evenly: a curve and its
+    null go through the same fit."""
+    atoms = dictionary(np.array(grid))
+    steps = len(atoms) - 1
+    return shared(np.hstack([atoms[:, :steps], atoms[:, steps :: max(1, atoms.shape[1] // 500)]]))
+
+
+def shared(atoms: Float[ndarray, "point atom"]) -> Greedy:
+    """Some atoms, ready for every curve of their grid."""
+    n_points = len(atoms)
+    centred = atoms - atoms.mean(0)
+    power = (centred**2).sum(0)
+    cuts = np.unique(np.linspace(1, n_points - 1, min(n_points - 1, MOST_CUTS)).round().astype(int))
+    steps = (np.arange(n_points) >= cuts[:, None]) - (1 - cuts[:, None] / n_points)
+    nearest = (steps @ centred / np.sqrt(np.maximum(power, 1e-12))).argmax(1)
+    return Greedy(centred=centred, power=power, cuts=cuts, nearest=nearest)
+
+
+def grid_of(x: Float[ndarray, "point"]) -> tuple[float, ...]:
+    """The key of everything that curves of one grid share."""
+    return tuple(np.round(x, 9).tolist())
 
 
 def pursue(
-    y: Float[ndarray, "curve point"], atoms: Float[ndarray, "point atom"], n_terms: int
+    y: Float[ndarray, "curve point"], atoms: Greedy, n_terms: int
 ) -> tuple[Float[ndarray, "curve term1"], Float[ndarray, "curve term1"]]:
     """Orthogonal greedy fit of a constant and up to `n_terms` atoms; as the first two also the best staircase, each of
     its steps re-chosen given the other, since one wide atom hides it.
 
     Returns the sum of squared residuals after 0 … n_terms terms, and the residuals' lag-1 autocorrelation.
     """
-    centred = atoms - atoms.mean(0)
-    space = _Space(residual=y - y.mean(1, keepdims=True), left=np.tile((centred**2).sum(0), (len(y), 1)))
-    empty, floor = space, 1e-6 * space.left[0]
+    centred, floor = atoms.centred, 1e-6 * atoms.power
+    empty = space = _Space(residual=y - y.mean(1, keepdims=True), left=np.tile(atoms.power, (len(y), 1)))
     squares, lag = [(space.residual**2).sum(1)], [lag_one(space.residual)]
     for term in range(n_terms):
         space = _spanned(space, centred, _best(space, centred, floor))
         if term == 1:
-            space = _better(space, _staircase(empty, centred, floor))
+            space = _better(space, _staircase(empty, atoms, floor))
         squares.append((space.residual**2).sum(1))
         lag.append(lag_one(space.residual))
     return np.stack(squares, 1), np.stack(lag, 1)
@@ -133,24 +135,21 @@ class _Space:
     bases: tuple[Float[ndarray, "curve point"], ...] = ()
 
 
-def _staircase(empty: _Space, centred: Float[ndarray, "point atom"], floor: Float[ndarray, "atom"]) -> _Space:
+def _staircase(empty: _Space, atoms: Greedy, floor: Float[ndarray, "atom"]) -> _Space:
     """The two steps that explain most, as the atoms nearest to them, then REPEATS times one re-chosen given the other."""
-    n_points = len(centred)
-    cuts = np.unique(np.linspace(1, n_points - 1, min(n_points - 1, MOST_CUTS)).round().astype(int))
+    n_points, cuts = len(atoms.centred), atoms.cuts
     first, second = np.triu_indices(len(cuts), 1)
     sums = np.cumsum(empty.residual, axis=1)[:, cuts - 1]
     low, high = sums[:, first], sums[:, second]
     explained = low**2 / cuts[first] + high**2 / (n_points - cuts[second])
     explained += (high - low) ** 2 / (cuts[second] - cuts[first])
     best = explained.argmax(1)
-    steps = (np.arange(n_points) >= cuts[:, None]) - (1 - cuts[:, None] / n_points)
-    nearest = (steps @ centred / np.sqrt(np.maximum(empty.left[0], 1e-12))).argmax(1)
-    chosen = nearest[second[best]]
-    space = _spanned(_spanned(empty, centred, nearest[first[best]]), centred, chosen)
+    chosen = atoms.nearest[second[best]]
+    space = _spanned(_spanned(empty, atoms.centred, atoms.nearest[first[best]]), atoms.centred, chosen)
     for _ in range(REPEATS):
-        other = _spanned(empty, centred, chosen)
-        chosen = _best(other, centred, floor)
-        space = _spanned(other, centred, chosen)
+        other = _spanned(empty, atoms.centred, chosen)
+        chosen = _best(other, atoms.centred, floor)
+        space = _spanned(other, atoms.centred, chosen)
     return space
 
 

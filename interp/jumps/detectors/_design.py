@@ -172,14 +172,17 @@ def readings(grid: tuple[float, ...]) -> Readings:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Terms:
     """Sigmoids at a grid's points for the fit of a whole curve, whitened, orthogonal to the constant, with their
-    products. moves: how far each gets, of 1, within the range; some: evenly chosen ones, among which pairs are sought."""
+    products. power: their sums of squares; moves: how far each gets, of 1, within the range; some: evenly chosen ones,
+    among which pairs are sought; paired: the products of these."""
 
     centre: Float[ndarray, "atom"]
     width: Float[ndarray, "atom"]
     moves: Float[ndarray, "atom"]
     values: Float[ndarray, "point atom"]
     products: Float[ndarray, "atom atom"]
+    power: Float[ndarray, "atom"]
     some: Int[ndarray, "some"]
+    paired: Float[ndarray, "some some"]
 
 
 @lru_cache(maxsize=48)
@@ -216,5 +219,14 @@ def _terms(grid: tuple[float, ...], weight: Float[ndarray, "point"], rho: float)
     one /= np.linalg.norm(one)
     white -= one[:, None] * (one @ white)
     some = np.unique(np.linspace(0, len(centre) - 1, min(len(centre), INSTRUMENT.paired)).round().astype(int))
-    moves, products = np.ptp(values, axis=0), white.T @ white
-    return Terms(centre=centre, width=width, moves=moves, values=white, products=products, some=some)
+    products = white.T @ white
+    return Terms(
+        centre=centre,
+        width=width,
+        moves=np.ptp(values, axis=0),
+        values=white,
+        products=products,
+        power=np.diag(products),
+        some=some,
+        paired=products[np.ix_(some, some)],
+    )

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from interp.jumps.detectors._atoms import gap_at, make_atoms, sigmoid, unwhiten, whiten
+from interp.jumps.detectors._atoms import gap_at, grid_of, sigmoid, unwhiten, whiten
 from interp.jumps.instrument import INSTRUMENT
 
 
@@ -28,8 +28,7 @@ class Data:
 
     @property
     def grid(self) -> tuple[float, ...]:
-        """The key of everything that curves of one grid share."""
-        return tuple(np.round(self.x, 9).tolist())
+        return grid_of(self.x)
 
     def white(self, columns: Float[ndarray, "point *rest"]) -> Float[ndarray, "point *rest"]:
         """Columns (or values) with their rows weighted and their errors made white."""
@@ -112,7 +111,7 @@ def gains(
 ) -> Float[ndarray, "atom"]:
     """The fall of the sum of squares that each further sigmoid would bring beside some."""
     basis, residual = _explained(data, centre, width)
-    atoms = data.white(make_atoms(data.x, more_centres, more_widths).values)
+    atoms = data.white(sigmoid(data.x, more_centres, more_widths))
     return _gain((atoms**2).sum(0), basis.T @ atoms, residual @ atoms)
 
 

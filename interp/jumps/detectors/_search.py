@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from interp.jumps.null import max_terms
 ROUNDS = 2
 
 Chosen = list[int]
+_Left = tuple[Float[ndarray, "atom"], Float[ndarray, "atom"], Float[ndarray, "term atom"]]
 
 
 def fit_curve(data: Data, start: Fit | None = None) -> tuple[Fit, int | None]:
@@ -49,11 +50,15 @@ def fit_curve(data: Data, start: Fit | None = None) -> tuple[Fit, int | None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Search:
-    """Sets of a grid's sigmoids by their products alone: overlap of each with the values, and each other."""
+    """Sets of a grid's sigmoids by their products alone: overlap of each with the values, and each other. What was found of
+    a set is kept: the same ones come up again and again."""
 
     data: Data
     terms: Terms
     overlap: Float[ndarray, "atom"]
+    fits: dict[tuple[int, ...], Fit] = field(default_factory=dict)
+    lefts: dict[tuple[int, ...], _Left] = field(default_factory=dict)
+    pairs: dict[tuple[int, ...], tuple[int, int]] = field(default_factory=dict)
 
     @staticmethod
     def of(data: Data, shared: Terms) -> _Search:
@@ -66,32 +71,35 @@ class _Search:
         return self.terms.width[chosen] if chosen else np.zeros(0)
 
     def solved(self, chosen: Chosen) -> Fit:
-        return solve(self.data, self.centres(chosen), self.widths(chosen))
+        key = tuple(chosen)
+        if key not in self.fits:
+            self.fits[key] = solve(self.data, self.centres(chosen), self.widths(chosen))
+        return self.fits[key]
 
     def tame(self, chosen: Chosen) -> bool:
         rise = np.linalg.lstsq(self.terms.products[np.ix_(chosen, chosen)], self.overlap[chosen], rcond=1e-9)[0]
         return tame(self.data, rise * self.terms.moves[chosen])
 
-    def left(
-        self, chosen: Chosen
-    ) -> tuple[Float[ndarray, "atom"], Float[ndarray, "atom"], Float[ndarray, "term atom"]]:
+    def left(self, chosen: tuple[int, ...]) -> _Left:
         """What the chosen leave of each atom's overlap and power, and their orthonormal rows."""
-        overlap, power = self.overlap.copy(), np.diag(self.terms.products).copy()
-        rows: list[Float[ndarray, "atom"]] = []
-        for place in chosen:
+        if chosen in self.lefts:
+            return self.lefts[chosen]
+        if not chosen:
+            found: _Left = self.overlap, self.terms.power, np.zeros((0, len(self.overlap)))
+        else:
+            *_, place = chosen
+            overlap, power, rows = self.left(chosen[:-1])
             row = self.terms.products[place] - sum(other * other[place] for other in rows)
             root = np.sqrt(max(float(row[place]), 1e-12))
-            rows.append(row / root)
-            overlap -= rows[-1] * (overlap[place] / root)
-            power -= rows[-1] ** 2
-        return overlap, power, np.array(rows).reshape(len(rows), len(power))
+            row = row / root
+            found = overlap - row * (overlap[place] / root), power - row**2, np.vstack([rows, row])
+        self.lefts[chosen] = found
+        return found
 
     def best(self, chosen: Chosen) -> int:
         """The atom that explains most beside the chosen."""
-        overlap, power, _ = self.left(chosen)
-        gain = np.where(
-            power > INSTRUMENT.apart * np.diag(self.terms.products), overlap**2 / np.maximum(power, 1e-12), 0.0
-        )
+        overlap, power, _ = self.left(tuple(chosen))
+        gain = np.where(power > INSTRUMENT.apart * self.terms.power, overlap**2 / np.maximum(power, 1e-12), 0.0)
         return int(gain.argmax())
 
     def more(self, chosen: Chosen) -> Chosen:
@@ -116,19 +124,30 @@ class _Search:
 
     def pair(self, chosen: Chosen) -> tuple[int, int]:
         """The two atoms, of some, that explain most together, beside the chosen."""
-        some = self.terms.some
-        overlap, power, rows = (each[..., some] for each in self.left(chosen))
-        products = self.terms.products[np.ix_(some, some)] - rows.T @ rows
-        usable = power > INSTRUMENT.apart * np.diag(self.terms.products)[some]
+        key, some = tuple(chosen), self.terms.some
+        if key in self.pairs:
+            return self.pairs[key]
+        overlap, power, rows = (each[..., some] for each in self.left(key))
+        usable = power > INSTRUMENT.apart * self.terms.power[some]
         root = np.where(usable, 1 / np.sqrt(np.maximum(power, 1e-12)), 0.0)
-        scaled, cosine = overlap * root, products * np.outer(root, root)
-        sine2 = np.maximum(1 - cosine**2, 1e-12)
-        apart = scaled[:, None] - cosine * scaled[None, :]
-        gain = (scaled[:, None] * apart + scaled[None, :] * apart.T) / sine2
-        wild = np.abs(apart) * (root * self.terms.moves[some])[:, None] > INSTRUMENT.tame * np.ptp(self.data.y) * sine2
+        scaled, sine2 = overlap * root, np.outer(root, root)
+        apart = self.terms.paired - rows.T @ rows  # in place from here on: such tables are slow to get from the system
+        apart *= sine2
+        np.square(apart, out=sine2)
+        np.subtract(1, sine2, out=sine2)
+        np.maximum(sine2, 1e-12, out=sine2)
+        apart *= scaled[None, :]
+        np.subtract(scaled[:, None], apart, out=apart)
+        half = scaled[:, None] * apart
+        gain = half + half.T
+        gain /= sine2
+        np.abs(apart, out=apart)
+        apart *= (root * self.terms.moves[some])[:, None]
+        wild = apart > np.multiply(INSTRUMENT.tame * np.ptp(self.data.y), sine2, out=half)
         gain[(sine2 < INSTRUMENT.apart) | wild | wild.T] = 0.0
         first, second = np.unravel_index(int(gain.argmax()), gain.shape)
-        return int(some[first]), int(some[second])
+        self.pairs[key] = int(some[first]), int(some[second])
+        return self.pairs[key]
 
     def settled(self, chosen: Chosen) -> Chosen:
         """Every atom re-chosen given the others, ROUNDS times."""

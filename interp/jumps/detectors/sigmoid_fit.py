@@ -16,14 +16,14 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from interp.jumps.curve import RESOLUTION, Curve, select, standardise
-from interp.jumps.detectors._atoms import dictionary, lag_one, pursue
+from interp.jumps.detectors._atoms import greedy, grid_of, lag_one, pursue
 from interp.jumps.detectors._changes import Judged, changes
 from interp.jumps.detectors._fit import Data, Fit, outlier_of, solve, term_price, weighted
 from interp.jumps.detectors._long import chosen
 from interp.jumps.detectors._search import fit_curve
 from interp.jumps.detectors._spikes import Spike, find_spikes, merged, most_spikes, spiked
 from interp.jumps.instrument import INSTRUMENT
-from interp.jumps.null import by_known_errors, dependence, leaps, max_terms, p_value, thin
+from interp.jumps.null import by_known_errors, dependence, leaps, max_terms, p_value
 from interp.jumps.verdict import Limits, Rise, Verdict
 
 AROUND = 5
@@ -158,7 +158,7 @@ def _detail(curve: Curve) -> float:
 def _anything(curve: Curve, floor: float, limits: Limits) -> float:
     """p-value of the best number of greedy terms against the null."""
     n_points, most = len(curve), max_terms(len(curve))
-    squares, lags = pursue(curve.y[None], thin(dictionary(curve.x).values), most)
+    squares, lags = pursue(curve.y[None], greedy(grid_of(curve.x)), most)
     statistic = np.log(np.maximum(squares[0, 0], 1e-300) / np.maximum(squares[0], floor))
     n_terms = 1 + int(np.argmax(n_points * statistic[1:] - term_price(n_points) * np.arange(1, most + 1)))
     lag = float(lags[0, n_terms])
