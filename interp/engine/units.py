@@ -93,7 +93,10 @@ def _refuse_early(experiment: Experiment, root: str | Path | None) -> None:
                     raise unknown(f"size of {name}", size, sizes)
     wanted = experiment.circuits.reference if experiment.circuits is not None else None
     if wanted is not None and wanted.partition(":")[0] not in grown:
-        _reference(experiment, root)
+        try:
+            _reference(experiment, root)
+        except InputError as error:
+            raise InputError(f"experiment {experiment.name!r}, circuits.reference: {error}") from None
 
 
 def _only(spec: FamilySpec) -> tuple[Sequence[str] | None, Sequence[str] | None, Sequence[int] | None]:
