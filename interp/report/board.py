@@ -109,6 +109,8 @@ def _series(name: str, facts: dict[str, Any]) -> Series:
     leading = None if leading is None or leading != leading else bool(leading)
     position, needed = facts.get("position"), facts.get("runs_needed")
     rates = sorted(key for key in facts if re.fullmatch(r"coverage_at_far_\d+", key))
+    texts: dict[str, Any] = {key: _text(facts.get(key)) for key in ("component", "task", "target", "reason")}
+    numbers: dict[str, Any] = {key: _float(facts.get(key)) for key in _NUMBERS}
     return Series(
         list=name,
         indicator=str(facts["indicator"]),
@@ -118,8 +120,8 @@ def _series(name: str, facts: dict[str, Any]) -> Series:
         runs_needed=int(needed) if needed and needed == needed else None,
         coverage=tuple((int(key.rpartition("_")[2]) / 100, _float(facts[key])) for key in rates),
         facts=facts,
-        **{key: _text(facts.get(key)) for key in ("component", "task", "target", "reason")},
-        **{key: _float(facts.get(key)) for key in _NUMBERS},
+        **texts,
+        **numbers,
     )
 
 

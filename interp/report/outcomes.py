@@ -133,7 +133,7 @@ def _label(size: str, variant: str, *, main: str, alone: bool, several: bool) ->
 def target_curves(table: pd.DataFrame, board: Any = None) -> list[tuple[str, str]]:
     """(task, measure) whose jump counts: the board's targets, else exact_match, else accuracy, else the first
     behaviour."""
-    chosen = {row.task: row.target for row in read_board(board).rows if row.task and row.target}
+    chosen: dict[Any, str] = {row.task: row.target for row in read_board(board).rows if row.task and row.target}
     curves = behaviour(table)
     for task, part in curves.groupby("task", sort=True):
         there = list(part["measure"].unique())
