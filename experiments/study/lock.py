@@ -36,6 +36,7 @@ PRESENTING = (
     "told_rest",
     "lock",
     "measuring",
+    "scoring",
 )
 """Modules that change no number: how it is shown, and how runs are started."""
 _LINE = re.compile(r"^(sha256:[0-9a-f]{64}) (\d{4}-\d\d-\d\d)(?: (.*))?$")
