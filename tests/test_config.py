@@ -39,6 +39,7 @@ def test_recipe_is_relative_to_the_file(tmp_path):
         ({"tasks": "addition"}, ["tasks is 'addition'", "list"]),
         ({"circuits": {"evry": 2}}, ["'evry'", "'every'"]),
         ({"measures": [3]}, ["3"]),
+        ({"families": [{"recipe": "a", "seeds": [1, 0, 1]}]}, ["families[0].seeds", "1 is there twice"]),
     ],
 )
 def test_wrong_input_is_named(change, words):

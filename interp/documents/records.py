@@ -133,6 +133,17 @@ def known_as(kind: str, names: Callable[[], Iterable[str]]) -> pydantic.AfterVal
     return pydantic.AfterValidator(check)
 
 
+def _distinct(values: Sequence[T]) -> Sequence[T]:
+    twice = next((value for i, value in enumerate(values) if value in values[:i]), None)
+    if twice is not None:
+        raise InputError(f"{short(twice)} is there twice")
+    return values
+
+
+Distinct = pydantic.AfterValidator(_distinct)
+"""No value of the list is there twice: a run has one of each, and who writes one twice meant another."""
+
+
 def plain(value: Any) -> Any:
     """The value itself, if it is plain data: text, booleans, null, finite numbers (whole ones up to 2^53), lists, mappings."""
     fault = _fault(value, "")

@@ -15,6 +15,7 @@ from interp import plugins
 from interp.documents import shipped, short
 from interp.documents.records import (
     MOST,
+    Distinct,
     Fits,
     Line,
     Name,
@@ -96,11 +97,11 @@ class FamilySpec:
     """The name of a card, or the path of a card's file."""
     name: Line | None = None
     """Anything known: a stored family, a folder, a recipe, a card."""
-    sizes: Annotated[tuple[Line, ...], Field(min_length=1)] | None = None
+    sizes: Annotated[tuple[Line, ...], Field(min_length=1), Distinct] | None = None
     """Only these sizes; all where it is left out, and so for the next two."""
-    settings: Annotated[tuple[Line, ...], Field(min_length=1)] | None = None
+    settings: Annotated[tuple[Line, ...], Field(min_length=1), Distinct] | None = None
     """Only these settings."""
-    seeds: Annotated[tuple[Annotated[int, whole()], ...], Field(min_length=1)] | None = None
+    seeds: Annotated[tuple[Annotated[int, whole()], ...], Field(min_length=1), Distinct] | None = None
     """Only these seeds."""
     steps: Annotated[Any, Fits("'all', {log: n}, {every: n} or a list of steps", _are_steps)] = "all"
     """Which of the stored steps: `{log: n}` about n, evenly spaced in log step; `{every: n}` each n-th."""

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from interp.documents import short
 from interp.documents.records import (
+    Distinct,
     Fields,
     Fits,
     Label,
@@ -110,11 +111,11 @@ class Setting:
 class Part:
     """The runs of some sizes, settings and seeds; of all where a key is left out."""
 
-    sizes: tuple[Line, ...] | None = None
+    sizes: Annotated[tuple[Line, ...], Distinct] | None = None
     """Their sizes."""
-    settings: tuple[Line, ...] | None = None
+    settings: Annotated[tuple[Line, ...], Distinct] | None = None
     """Their settings."""
-    seeds: tuple[Annotated[int, whole()], ...] | None = None
+    seeds: Annotated[tuple[Annotated[int, whole()], ...], Distinct] | None = None
     """Their seeds."""
 
 
@@ -136,7 +137,7 @@ class Recipe:
         default_factory=lambda: {"base": None}
     )
     """Name: what it lays over the recipe's own."""
-    seeds: Annotated[tuple[Annotated[int, whole()], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, whole()], ...], Field(min_length=1), Distinct] = (0,)
     """Of weights, split and batches."""
     runs: Annotated[tuple[Part, ...], Field(min_length=1)] = (Part(),)
     """Parts of the product; the whole of it where it is left out."""
