@@ -42,7 +42,8 @@ def orders(panel: Panel, directions: dict[str, int] | None = None, *, draws: int
         weight = weights[:, rows]
         told = np.einsum("bi,ij,bj->b", weight, won * pairs, weight)
         total = np.einsum("bi,ij,bj->b", weight, pairs.astype(float), weight)
-        low, high = np.quantile(told[total > 0] / total[total > 0], [0.025, 0.975])
+        drawn = told[total > 0] / total[total > 0]
+        low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (np.nan, np.nan)
         out.append({"indicator": series.measure, "role": series.role, "concordance": float(won[pairs].mean()), "low": float(low),
                     "high": float(high), "pairs": int(pairs.sum()), "sign": sign, "fitted": fitted})  # fmt: skip
     return out
