@@ -43,10 +43,11 @@ def _events(results: Mapping[str, Any]) -> str:
                 )
                 rows.append(Row(name=name, value=entry["median"], group=group, **ends))
     most = max(entry["budget"] for entry in settings)
+    least = min([entry["first"] for entry in settings if entry["n_events"]] or [10])
     return rows_of_intervals(
         rows,
         title="When the behaviour jumps",
-        axis=Axis(title="training step T (log scale)", low=10, high=most, log=True),
+        axis=Axis(title="training step T (log scale)", low=max(min(least, 10), 1), high=most, log=True),
     )
 
 
@@ -58,7 +59,7 @@ def _gains(results: Mapping[str, Any]) -> str:
     ][:MOST]  # fmt: skip
     if not rows:
         return ""
-    low, high = span([end for row in rows for end in (row.low, row.high)], most=0.5)
+    low, high = span([end for row in rows for end in (row.low, row.high)] + [found["margin"]], most=0.5)
     return rows_of_intervals(
         rows, title=f"What indicators add over {len(found['families'])} families",
         axis=Axis(title="gain over step, setting and trivial measures (bits a row; random effects, 95 %)", low=low, high=high),

@@ -13,9 +13,9 @@ CONCERNING = {
     "study_addition_mod": "addition modulo a prime; pairs are split unordered, so that memorising gives nothing away",
     "study_subtraction_mod": "subtraction modulo a prime, which no symmetry gives away",
     "study_induction": "a pattern of random tokens repeats",
-    "study_markov": "each sequence is of a Markov chain of its own; the divergence from the best bigram prediction falls",
+    "study_markov": "each sequence is of a Markov chain of its own; from what the states' frequencies tell to what followed the last state",
     "study_addition": "sums of three digits, a character a token",
-    "study_parity": "four parities as frequent as Zipf's law says, of which the third most frequent is the target",
+    "study_parity": "four parities as frequent as Zipf's law says, of which the second most frequent is the target",
     "study_window_sum": "sums of neighbours modulo a prime",
 }
 NO_TEST = "**Only the exploring part has been measured: nothing below is a test of anything.**"
