@@ -186,7 +186,7 @@ def _interventions(results: Mapping[str, Any]) -> str:
                 group = "placebo" if row["is_placebo"] else row["verdict"]
                 rows.append(
                     Row(
-                        name=f"{row['setting']} ({row['n']} pairs)",
+                        name=f"{row['setting']}{', under it' if row['under'] else ''} ({row['n']} pairs)",
                         value=row["effect"],
                         low=row["low"],
                         high=row["high"],
@@ -198,7 +198,7 @@ def _interventions(results: Mapping[str, Any]) -> str:
     low, high = span([end for row in rows for end in (row.low, row.high, row.value)], most=1.5)
     return rows_of_intervals(
         rows,
-        title="What interventions do to the jump",
+        title="What interventions do to the jump, where both runs of a pair have one",
         axis=Axis(title="shift of log10 T (decades; 95 %)", low=low, high=high),
     )
 
