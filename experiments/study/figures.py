@@ -10,7 +10,7 @@ from experiments.study.drawing import Axis, Row, lines, rows_of_intervals, span,
 from experiments.study.told import KINDS, short, the_part
 from interp.figures import style
 
-PUBLISHED_COVERAGE = ((0.05, 0.41), (0.10, 0.56), (0.20, 0.74))  # GMB v0.5, as SCIENCE of the study's report cites it
+PUBLISHED_COVERAGE = ((0.05, 0.41), (0.10, 0.56), (0.20, 0.74))  # GMB v0.5
 PUBLISHED_CONCORDANCE = (0.52, 0.69)  # arXiv 2602.15997
 PUBLISHED_FORECAST = (0.18, 0.31)  # hyper-parameters alone, leave-one-out on published grokking runs
 MOST = 24  # rows of a figure

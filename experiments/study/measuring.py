@@ -30,8 +30,8 @@ CAUSES = ("induction_causes", "addition_mod_causes")
 PARTS = {"explore": tuple(range(4)), "held out": tuple(range(4, 12)), "causes": tuple(range(8))}
 """Seeds."""
 LABEL = {"causes": "held out"}
-"""What a part is called in the table: interventions are measured under the lock too, for what each should do stands in the
-protocol."""
+"""What a part is called in the table: interventions too were measured after their recipes and their analysis had been locked.
+What each should do was not written down beforehand."""
 COLUMNS = (
     "run", "step", "task", "measure", "component", "position", "value", "stderr", "n", "unit", "kind", "online",
     "family", "size", "n_params", "setting", "seed", "tokens", "budget", "cost",

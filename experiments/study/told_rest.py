@@ -56,7 +56,8 @@ def _interventions(found: Mapping[str, Any]) -> str:
     ]
     told = [
         f"{len(moved)} of {plural(len(real), 'intervention')} move the jump beyond base and placebo; "
-        f"{len(shifted)} of {plural(len(placebo), 'placebo')} do."
+        f"{len(shifted)} of {plural(len(placebo), 'placebo')} do. Each is judged by itself at 95 %, without a correction for "
+        "their number; those judged under themselves are the same runs again."
     ]
     if still:
         told.append(

@@ -69,8 +69,10 @@ def summary(results: Mapping[str, Any]) -> str:
     told += _verdicts(found)
     if found["bound"] is not None:
         told.append(
-            f"Whichever is best adds at most {num(found['bound'])} bits a row on average over families "
-            f"(95 %, for all indicators at once), where the target's own value is worth {num(found['foresight']['mean'])}."
+            f"Of the {sum(row['bound'] is not None for row in found['indicators'])} that enough families have, whichever is best "
+            f"adds at most {num(found['bound'])} bits a row on average over families (95 %, for all of them at once), where the "
+            f"target's own value is worth {num(found['foresight']['mean'])}; {share(found['power']['over_families'])} of planted "
+            "leaders are seen, so that a faint one would be missed."
         )
     moved = [row for row in results["interventions"]["effects"] if row["verdict"] in ("earlier", "later")]
     moved = [row for row in moved if not row["is_placebo"]]
@@ -100,8 +102,9 @@ def _verdicts(found: Mapping[str, Any]) -> list[str]:
 
 
 def _moved(row: Mapping[str, Any]) -> str:
-    ends_ = ends(row["low"], row["high"])
-    return f"`{row['setting']}` ({short(row['family'])}: {row['verdict']}, {num(row['effect'])} decades {ends_})"
+    effect = "stopped" if row["effect"] is None else f"{num(row['effect'])} decades {ends(row['low'], row['high'])}"
+    under = ", judged under it" if row["under"] else ""
+    return f"`{row['setting']}` ({short(row['family'])}{under}: {row['verdict']}, {effect})"
 
 
 def _families(results: Mapping[str, Any], protocol: Protocol) -> str:

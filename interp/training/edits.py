@@ -54,7 +54,7 @@ def layer_edits(acting: Sequence[Mapping[str, Any]], model: Mapping[str, Any]) -
         if one["kind"] not in ("ablate", "boost", "pattern", "forbid"):
             continue
         for name in one["on"]:
-            layer, head, part = _place(name)
+            layer, head, part = place_of(name)
             edit = out.setdefault(layer, LayerEdit())
             if one["kind"] == "forbid":
                 edit.bias = torch.zeros(n_heads, n_ctx, n_ctx) if edit.bias is None else edit.bias
@@ -83,7 +83,7 @@ def layer_edits(acting: Sequence[Mapping[str, Any]], model: Mapping[str, Any]) -
     return out
 
 
-def _place(name: str) -> tuple[int, int, str]:
+def place_of(name: str) -> tuple[int, int, str]:
     """Layer, head (−1 for none) and part ("" for a head) of a component's name."""
     found = re.fullmatch(r"L(\d+)(?:H(\d+)|\.(\w+))", name)
     assert found is not None, name  # checked when the run was planned

@@ -8,7 +8,6 @@ the middle of an intervention ends in the same bits.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from interp.families.intervening import acting
 from interp.seeds import generator
-from interp.training.edits import Edits, layer_edits
+from interp.training.edits import Edits, layer_edits, place_of
 
 if TYPE_CHECKING:
     from interp.families.planned import PlannedRun
@@ -143,17 +142,14 @@ def weights_of(module: NativeModel, names: list[str]) -> list[Tensor]:
     its columns of o; biases of o are the layer's."""
     out: list[Tensor] = []
     for name in names:
-        head = re.fullmatch(r"L(\d+)H(\d+)", name)
         if name == "all":
             found: list[Tensor] = list(module.parameters())
         elif name in ("embed", "unembed"):
             found = [(module.tok_embed if name == "embed" else module.head).weight]
-        elif head is not None:
-            out += _head(module.layers[int(head[1])].attn, int(head[2]))
-            continue
         else:
-            layer, _, part = name.removeprefix("L").partition(".")
-            found = list(getattr(module.layers[int(layer)], part).parameters())
+            layer, head, part = place_of(name)
+            block = module.layers[layer]
+            found = list(getattr(block, part).parameters()) if part else _head(block.attn, head)
         out += [parameter.detach() for parameter in found]
     return out
 
