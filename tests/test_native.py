@@ -174,7 +174,7 @@ SPY = """
 import sys
 NEEDS, DIMS, UNIT, ONLINE = {}, (), "modules", True
 def heavy(obs):
-    return float(sum(name in sys.modules for name in ("transformer_lens", "transformers")))
+    return float(sum(name in sys.modules for name in ("transformer_lens", "transformers", "torch._dynamo")))
 """
 ROAD = """
 import sys
@@ -184,11 +184,11 @@ if __name__ == "__main__":
     import interp
     for _, model in interp.stream(interp.family("tiny", root="checkpoints").checkpoints()):
         model.module
-    print(sorted(name for name in ("transformer_lens", "transformers") if name in sys.modules))
+    print(sorted(name for name in ("transformer_lens", "transformers", "torch._dynamo") if name in sys.modules))
 """
 
 
-def test_the_whole_road_of_a_native_family_imports_neither_transformer_lens_nor_transformers(tmp_path: Path) -> None:
+def test_the_whole_road_of_a_native_family_imports_neither_transformer_lens_nor_transformers_nor_the_compiler(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(
         "name: tiny\ntask: {name: modular_addition, params: {p: 5}}\nmodel: {n_layers: 1, n_heads: 2}\n"
         "sizes: {d8: {d_model: 8, d_head: 4, d_mlp: 16}}\nsteps: 4\ncheckpoints: {every: 2}\n"
@@ -214,3 +214,10 @@ def test_the_whole_road_of_a_native_family_imports_neither_transformer_lens_nor_
     assert (
         table.loc[table["measure"] == "spy:heavy", "value"] == 0
     ).sum() == 3  # in the workers neither, at each checkpoint
+
+
+def test_a_trial_of_a_model_leaves_the_generator_as_found() -> None:
+    before = torch.random.get_rng_state()
+    native.check({**BASE})
+    native.check({**BASE, "d_vocab": 3 * native.SMALL, "n_ctx": 10})  # without its numbers
+    assert torch.equal(before, torch.random.get_rng_state())

@@ -18,6 +18,9 @@ __all__ = ["ARCHITECTURE", "HOMES", "NativeModel", "bridge_config", "build", "ch
 HOMES = (NativeModel.__module__, norms.__name__, "transformer_lens.model_bridge.sources.native.model")
 """Where the classes of native models are: here, and TransformerLens' own, which somebody may bring."""
 
+SMALL = 10_000_000
+"""Numbers in a model that is tried with them, in some 20 ms: on the meta device torch imports its compiler, which takes 2 s."""
+
 _FAILURES = (RuntimeError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError)
 
 
@@ -45,13 +48,21 @@ def empty(config: Mapping[str, Any]) -> NativeModel:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raises InputError for a model that cannot be built or run; tried without its numbers."""
-    module = empty(config)
-    try:
-        with torch.device("meta"), torch.no_grad():
-            module(torch.zeros(1, min(module.cfg.n_ctx, 4), dtype=torch.long))
-    except _FAILURES as error:
-        raise does_not_work(error) from None
+    """Raises InputError for a model that cannot be built or run; a large one is tried without its numbers."""
+    cfg = read(config)
+    device = "cpu" if _size(cfg) <= SMALL else "meta"
+    with torch.device(device), torch.random.fork_rng(devices=[]), torch.no_grad():
+        module = _made(cfg)
+        try:
+            module(torch.zeros(1, min(cfg.n_ctx, 4), dtype=torch.long))
+        except _FAILURES as error:
+            raise does_not_work(error) from None
+
+
+def _size(cfg: NativeConfig) -> int:
+    """No fewer numbers than a model of this configuration holds."""
+    a_layer = cfg.n_ctx**2 + cfg.d_model * (4 * cfg.n_heads * cfg.d_head + 3 * cfg.d_mlp)
+    return cfg.n_layers * a_layer + cfg.d_model * (cfg.n_ctx + 2 * max(cfg.d_vocab, cfg.d_vocab_out))
 
 
 def _made(cfg: NativeConfig) -> NativeModel:
