@@ -188,7 +188,9 @@ if __name__ == "__main__":
 """
 
 
-def test_the_whole_road_of_a_native_family_imports_neither_transformer_lens_nor_transformers_nor_the_compiler(tmp_path: Path) -> None:
+def test_the_whole_road_of_a_native_family_imports_neither_transformer_lens_nor_transformers_nor_the_compiler(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "tiny.yaml").write_text(
         "name: tiny\ntask: {name: modular_addition, params: {p: 5}}\nmodel: {n_layers: 1, n_heads: 2}\n"
         "sizes: {d8: {d_model: 8, d_head: 4, d_mlp: 16}}\nsteps: 4\ncheckpoints: {every: 2}\n"
