@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import yaml
 
 import interp
 from interp.engine.config import parse_experiment
-from interp.engine.sweep import run_experiment
+from interp.engine.sweep import _as_completed, run_experiment
 from interp.table import read_table, store, write_csv
 
 RECIPE = {
@@ -129,6 +129,66 @@ def test_what_no_sweep_can_be_run_with_is_refused_first(options: dict, said: str
     with pytest.raises(interp.InputError, match=said):
         sweep(grown, tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+SCRIPT = """
+import interp
+state = interp.run_experiment("x.yaml", "run", root={root!r}, workers=2)
+print(state["done"], state["failures"])
+"""
+OWN = """
+import interp
+NEEDS, DIMS, UNIT, ONLINE = {{}}, (), "modules", True
+def mine(obs):
+    return 1.0
+if __name__ == "__main__":
+    state = interp.run_experiment("x.yaml", "run", root={root!r}, workers=2)
+    print(state["done"], state["failures"])
+"""
+
+
+@pytest.mark.parametrize(("script", "measure"), [(SCRIPT, "log_prob"), (OWN, "__main__:mine")])
+def test_a_script_needs_no_guard_unless_a_measure_is_in_it(
+    script: str, measure: str, grown: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(RECIPE))
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump({**EXPERIMENT, "measures": [measure], "circuits": None}))
+    (tmp_path / "script.py").write_text(script.format(root=str(grown / "checkpoints")))
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == "12 []\n", done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_silence_of_an_executor_is_told(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("interp.engine.sweep.SILENCE", 0.05)
+    lost: Future = Future()
+    threading.Timer(0.4, lost.set_result, [[]]).start()
+    assert list(_as_completed([lost])) == [lost]
+    assert "are there workers left?" in capsys.readouterr().err
+
+
+def test_entries_that_overlap_are_measured_once(grown: Path, pooled: str, tmp_path: Path) -> None:
+    twice = {**EXPERIMENT, "families": [{"recipe": "tiny.yaml", "steps": {"log": 3}}, {"recipe": "tiny.yaml"}]}
+    experiment = parse_experiment(twice, base=grown)
+    state = run_experiment(experiment, tmp_path / "run", root=grown / "checkpoints")
+    assert (state["done"], state["units"]) == (12, 12)
+    assert table(tmp_path / "run") == pooled
+
+
+def test_a_run_that_cannot_be_grown_is_a_failure_and_left_out(grown: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("interp.engine.units._refuse_early", lambda *_: None)
+    failed = {"tiny:d8/base/seed1": "OSError: [Errno 28] No space left on device"}
+    monkeypatch.setattr("interp.training.grow_runs", lambda *_, **__: failed)
+    state = sweep(grown, tmp_path / "run")
+    assert (state["done"], state["units"]) == (6, 6)
+    assert [one["unit"] for one in state["failures"]] == list(failed)
+    assert "No space left on device" in state["failures"][0]["error"]
+    failed["tiny:d8/base/seed0"] = "OSError: as well"
+    with pytest.raises(OSError, match=r"not one run could be grown: tiny:d8/base/seed1: .*No space left"):
+        sweep(grown, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    failed.clear()
+    assert sweep(grown, tmp_path / "run")["failures"] == []
 
 
 def test_two_parts_of_a_job_array_make_one_table(grown: Path, pooled: str, tmp_path: Path) -> None:

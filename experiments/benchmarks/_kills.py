@@ -43,7 +43,7 @@ def kills(work: Path, wanted: dict[str, str], *, n: int, rng: random.Random) -> 
             after = _moment(work, rng, length[workers], files)
             hit, left = _killed(work, how, after, workers, rng)
             counts["orphans"] += left
-            counts["tracebacks"] += "Traceback" in (work / "told").read_text()
+            counts["tracebacks"] += _is_traceback((work / "told").read_text(), how)
             if not hit:
                 break
             tried += 1
@@ -52,9 +52,17 @@ def kills(work: Path, wanted: dict[str, str], *, n: int, rng: random.Random) -> 
         counts["tried"] += tried
         counts[f"of a run with {workers} worker{'s' * (workers > 1)}"] += tried
         counts["survived"] += tried * (done.returncode == 0 and state(work) == wanted)
-        counts["tracebacks"] += "Traceback" in done.stderr
+        counts["tracebacks"] += _is_traceback(done.stderr, "the run after kills")
         print(f"kills: {counts['survived']} of {counts['tried']} survived", file=sys.stderr, flush=True)
     return {"kills": dict(sorted(counts.items())), "seconds of a run": {k: round(v, 1) for k, v in length.items()}}
+
+
+def _is_traceback(told: str, when: str) -> bool:
+    """Whether a traceback was told; shown where there is one."""
+    found = "Traceback" in told
+    if found:
+        print(f"--- told at {when}:\n{told}---", file=sys.stderr, flush=True)
+    return found
 
 
 def _length(work: Path, workers: int) -> float:
@@ -102,7 +110,7 @@ def _killed(work: Path, how: str, after: tuple[float, int], workers: int, rng: r
 def _send(process: Popen[str], how: str, rng: random.Random) -> bool:
     """The kill; False where there is nobody to kill (no worker yet)."""
     if how == "worker":
-        others = [one for one in session(process.pid) if one != process.pid]
+        others = [one for one in session(process.pid) if one != process.pid and not _is_tracker(one)]
         if not others:
             how = "parent"
         else:
@@ -112,6 +120,13 @@ def _send(process: Popen[str], how: str, rng: random.Random) -> bool:
     elif how != "worker":
         os.kill(process.pid, signal.SIGTERM if how == "SIGTERM" else signal.SIGKILL)
     return True
+
+
+def _is_tracker(process: int) -> bool:
+    """Whether this is the helper process of Python's multiprocessing, which does no work of ours and speaks for itself."""
+    with suppress(OSError):
+        return b"resource_tracker" in Path(f"/proc/{process}/cmdline").read_bytes()
+    return False
 
 
 def dask_kills(work: Path, wanted: dict[str, str], *, n: int, rng: random.Random) -> dict[str, Any]:

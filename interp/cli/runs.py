@@ -17,7 +17,7 @@ from interp.errors import InputError
 
 def do_run(args: argparse.Namespace) -> int:
     """interp run EXPERIMENT.yaml"""
-    from interp.engine.checks import check_device, read_experiment
+    from interp.engine.checks import read_experiment
     from interp.engine.sweep import run_experiment
 
     experiment = read_experiment(args.experiment)
@@ -25,8 +25,6 @@ def do_run(args: argparse.Namespace) -> int:
         experiment = replace(experiment, device=args.device)
     if args.disk_budget is not None:
         experiment = replace(experiment, disk_budget_gb=args.disk_budget)
-    if not args.dask:
-        check_device(experiment.device)
     out = Path(args.out or Path("runs") / experiment.name)
     executor = _dask(args.dask) if args.dask else None
     shard = _shard(args.shard)

@@ -6,32 +6,29 @@ Nothing here is lost by a kill: a unit's rows are one file, written whole by the
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import yaml
 
-from interp import files
+from interp import files, processes
 from interp.engine import provenance
 from interp.engine.bench import clear_bench
-from interp.engine.checks import read_experiment
+from interp.engine.checks import check_device, read_experiment
 from interp.engine.config import Experiment, resolved
-from interp.engine.units import Unit, expand, needs_of_measure, reach
+from interp.engine.units import Unit, expand, grow, needs_of_measure, reach
 from interp.engine.worker import cannot_store, measure_units
 from interp.errors import InputError
 from interp.families import family
 from interp.families.store import place
 from interp.table import store
-from interp.training.pool import end_with_parent
 
 TRIES = 3
 """How often a unit is tried when the process that works on it dies (out of memory, say)."""
@@ -39,6 +36,9 @@ TRIES = 3
 STRETCH = 8
 """How many units a worker takes at most at a time, where each is compared with the one before it. A choice: a stretch
 of n costs n + 1 observations instead of 2 n, and is lost with its worker."""
+
+SILENCE = 600.0
+"""Seconds without a result after which that is told. A choice: longer than a checkpoint of the families here takes."""
 
 Log = Callable[[str, float, int], None]
 
@@ -75,7 +75,12 @@ def run_experiment(
     if not isinstance(experiment, Experiment):
         experiment = read_experiment(experiment)
     out = Path(out)
-    units = expand(experiment, root=root, workers=workers)
+    if executor is None:
+        check_device(experiment.device)
+    failed = grow(experiment, root=root, workers=workers)
+    units = expand(experiment, root=root, without=failed)
+    if not units:
+        raise OSError(f"not one run could be grown: {'; '.join(f'{run}: {why}' for run, why in failed.items())}")
     for name in store.heal(out):
         print(f"sweep: {out / name} is damaged: set aside, and made again", file=sys.stderr)
     files.write_yaml(out / "config.yaml", yaml.safe_dump(resolved(experiment), sort_keys=False))
@@ -84,11 +89,15 @@ def run_experiment(
 
     mine = units[shard[0] :: shard[1]]
     todo = missing(mine, _there(units, out))
+    for run in {unit.address.partition("@")[0] for unit in units}:
+        store.write_failures(out, run, [])
+    for run, why in failed.items():
+        told = f"could not be grown, and is left out: {why}"
+        store.write_failures(out, run, [{"unit": run, "task": "", "measure": "", "error": told}])
     _tell_failures(experiment, root, out, complete={unit.address for unit in mine} - {unit.address for unit in todo})
     log = _progress(len(todo), len(units), out / "run.log")
     if executor is not None:
-        with _given_up_after(executor, todo, experiment, out, workers) as futures:
-            _fail(_drain(futures, out, log), out)
+        _run_elsewhere(executor, todo, experiment, out, workers, log)
     elif todo:
         _run_in_processes(todo, experiment, out, workers or os.cpu_count() or 1, log)
     return store.status(out)
@@ -137,63 +146,46 @@ def _run_in_processes(todo: Sequence[Unit], experiment: Experiment, out: Path, w
     for attempt in range(TRIES):
         # A unit that kills its process breaks the whole pool: later attempts isolate it by working one at a time.
         size = min(workers, len(todo)) if attempt == 0 else 1
-        pool = ProcessPoolExecutor(size, mp_context=get_context("spawn"), initializer=_start_worker)
         stretch = None if attempt == 0 else 1
-        with _ended(pool), _given_up_after(pool, todo, experiment, out, size, stretch) as futures:
-            died = _drain(futures, out, log)
+        with processes.pool(size, script="__main__:" in repr(experiment)) as pool:
+            died = _drain(_submitted(pool, todo, experiment, out, size, stretch), out, log)
         todo = missing(died, _there(died, out))
         if not todo:
             return
     _fail(todo, out)
 
 
-def _start_worker() -> None:
-    """A worker ends with its parent, however that ends; Ctrl-C is the parent's to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
-
-
-@contextmanager
-def _ended(pool: ProcessPoolExecutor) -> Iterator[None]:
-    """The pool shut down; where the block raises, its processes are killed: every file that they write is whole or
-    absent, so nothing is lost but the units in work."""
+def _run_elsewhere(
+    executor: Executor, todo: Sequence[Unit], experiment: Experiment, out: Path, workers: int | None, log: Log
+) -> None:
+    """Run the units in somebody's executor; what waits in it is cancelled where this is left."""
+    futures = _submitted(executor, todo, experiment, out, workers)
     try:
-        yield
-    except BaseException:
-        processes = list((pool._processes or {}).values())
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
-            process.kill()
-        raise
-    pool.shutdown(wait=True)
-
-
-@contextmanager
-def _given_up_after(
-    executor: Executor,
-    todo: Sequence[Unit],
-    experiment: Experiment,
-    out: Path,
-    workers: int | None,
-    stretch: int | None = None,
-) -> Iterator[dict[Future[list[dict[str, Any]]], list[Unit]]]:
-    """All units submitted in order, in stretches, each with the checkpoint that its worker will probably be given next;
-    what waits is cancelled where the block raises."""
-    parts = _stretches(todo, experiment, workers or 1, stretch)
-    following = [part[0].ref for part in parts[workers:]] if workers else []
-    ahead = [*following, *[None] * (len(parts) - len(following))]
-    futures = {
-        executor.submit(measure_units, part, experiment, out, after): part
-        for part, after in zip(parts, ahead, strict=True)
-    }
-    try:
-        yield futures
+        _fail(_drain(futures, out, log), out)
     except BaseException:
         for future in futures:
             future.cancel()
         raise
     finally:
         clear_bench()  # an executor of threads measured here
+
+
+def _submitted(
+    executor: Executor,
+    todo: Sequence[Unit],
+    experiment: Experiment,
+    out: Path,
+    workers: int | None,
+    stretch: int | None = None,
+) -> dict[Future[list[dict[str, Any]]], list[Unit]]:
+    """All units in order, in stretches, each with the checkpoint that its worker will probably be given next."""
+    parts = _stretches(todo, experiment, workers or 1, stretch)
+    following = [part[0].ref for part in parts[workers:]] if workers else []
+    ahead = [*following, *[None] * (len(parts) - len(following))]
+    return {
+        executor.submit(measure_units, part, experiment, out, after): part
+        for part, after in zip(parts, ahead, strict=True)
+    }
 
 
 def _stretches(
@@ -218,7 +210,7 @@ def _drain(futures: dict[Future[list[dict[str, Any]]], list[Unit]], out: Path, l
         OSError: the run directory cannot be written.
     """
     died: list[Unit] = []
-    for future in as_completed(futures):
+    for future in _as_completed(futures):
         units = futures[future]
         try:
             done = future.result()
@@ -235,6 +227,22 @@ def _drain(futures: dict[Future[list[dict[str, Any]]], list[Unit]], out: Path, l
             store.write_failures(out, unit.address, entry["failures"])
             log(unit.address, entry["seconds"], len(entry["failures"]))
     return died
+
+
+def _as_completed(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
+    """The futures as they end. A cluster may have lost all its workers, or wait for new ones: silence is told."""
+    ended: SimpleQueue[Future[Any]] = SimpleQueue()
+    waiting = 0
+    for future in futures:
+        future.add_done_callback(ended.put)
+        waiting += 1
+    while waiting:
+        try:
+            yield ended.get(timeout=SILENCE)
+            waiting -= 1
+        except Empty:
+            told = f"no result for {SILENCE:g} s while {waiting} parts of the work wait: are there workers left?"
+            print(f"sweep: {told} Ctrl-C keeps what is done", file=sys.stderr)
 
 
 def _fail(units: Sequence[Unit], out: Path) -> None:

@@ -9,8 +9,7 @@ one, the task, its label, code and split, the prompts, the measure, its paramete
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -61,22 +60,50 @@ class Unit:
     results: tuple[Result, ...]
 
 
-def expand(experiment: Experiment, *, root: str | Path | None = None, workers: int | None = None) -> list[Unit]:
-    """Every unit of the experiment, run by run in order of steps; recipes' runs that are missing are trained first, and
-    checkpoints without digests of their files are sealed."""
+def grow(experiment: Experiment, *, root: str | Path | None = None, workers: int | None = None) -> dict[str, str]:
+    """Trains the recipes' runs that are missing; those that could not be grown to their end, with the reason.
+
+    Raises:
+        InputError: a family or a recipe is wrong; before the first run is grown.
+    """
+    from interp.training import grow_runs
+
+    _refuse_early(experiment, root)
+    failed: dict[str, str] = {}
+    for spec in experiment.families:
+        if spec.recipe is not None:
+            failed |= grow_runs(spec.recipe, root=root, workers=workers, only=_only(spec))
+    return failed
+
+
+def expand(
+    experiment: Experiment, *, root: str | Path | None = None, without: Collection[str] = frozenset()
+) -> list[Unit]:
+    """Every unit of the experiment, run by run in order of steps; checkpoints without digests of their files are sealed.
+
+    Args:
+        without: runs (`family:size/setting/seed0`) that are left out: what they have is not their end.
+
+    Raises:
+        InputError: nothing is selected, though no run was left out.
+    """
     for known in (identity, provenance.code_of, _task_digest):
         known.cache_clear()  # files may have changed since
-    _refuse_early(experiment, root)
     runs = [
         (stored, choose_steps([ref.step for ref in stored], spec.steps))
         for spec in experiment.families
-        for stored in _runs(spec, root=root, workers=workers)
+        for stored in _runs(spec, root=root, without=without)
     ]
     reference = _reference(experiment, root)
-    units = [unit for stored, steps in runs for unit in _units_of_run(experiment, stored, steps, reference)]
-    if not units:
+    units: dict[str, Unit] = {}  # entries may overlap
+    for stored, steps in runs:
+        for unit in _units_of_run(experiment, stored, steps, reference):
+            before = units.setdefault(unit.address, unit).results
+            more = tuple(result for result in unit.results if result.key not in {had.key for had in before})
+            units[unit.address] = replace(unit, results=before + more)
+    if not units and not without:
         raise InputError(f"experiment {experiment.name!r} selects no checkpoint")
-    return units
+    return list(units.values())
 
 
 def _refuse_early(experiment: Experiment, root: str | Path | None) -> None:
@@ -133,21 +160,25 @@ def task_of(spec: TaskSpec, ref: CheckpointRef) -> tuple[Task, int]:
     return task(spec.name, **{**trained.get("params", {}), **spec.params}), int(trained.get("split_seed", 0))
 
 
-def _runs(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> list[list[CheckpointRef]]:
+def _runs(spec: FamilySpec, *, root: str | Path | None, without: Collection[str]) -> list[list[CheckpointRef]]:
     """The stored checkpoints of every run that the entry selects."""
     from interp.families import family
+    from interp.families.planned import load_recipe, planned_runs
     from interp.families.verification import seal
 
+    name = spec.name or spec.hub or ""
     if spec.recipe is not None:
-        name = _grow(spec, root=root, workers=workers)
-    else:
-        name = spec.name or spec.hub or ""
+        recipe = load_recipe(spec.recipe)
+        sizes, settings, seeds = _only(spec)
+        if all(run.name in without for run in planned_runs(recipe, sizes=sizes, settings=settings, seeds=seeds)):
+            return []
+        name = recipe.name
     found = family(name, root=root)
     broken = {folder.parent for folder in found.damaged}  # without one of its steps a run's comparisons would be others
     refs = seal(found.checkpoints(size=spec.sizes, setting=spec.settings, seed=spec.seeds))
     runs: dict[tuple[str, str, str, int], list[CheckpointRef]] = {}
     for ref in refs:
-        if ref.path is None or ref.path.parent not in broken:
+        if (ref.path is None or ref.path.parent not in broken) and address(ref).partition("@")[0] not in without:
             runs.setdefault(_run_of(ref), []).append(ref)
     return [sorted(stored, key=lambda ref: ref.step) for _, stored in sorted(runs.items())]
 
@@ -180,17 +211,6 @@ def _pinned(refs: list[CheckpointRef]) -> list[CheckpointRef]:
     from interp.families.hub import pinned
 
     return pinned([digested(ref) for ref in refs])
-
-
-def _grow(spec: FamilySpec, *, root: str | Path | None, workers: int | None) -> str:
-    """Train what the recipe describes and is not there yet; returns the family's name."""
-    from interp.training import load_recipe, train
-
-    recipe = load_recipe(spec.recipe or "")
-    failed = train(recipe, root=root, workers=workers, only=_only(spec))
-    if failed:
-        print(f"training: {len(failed)} runs failed: {', '.join(failed)}", file=sys.stderr)
-    return recipe.name
 
 
 def _units_of_run(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from interp import processes
 from interp.errors import InputError
 from interp.families.planned import PlannedRun, load_recipe, planned_runs
 from interp.families.recipe import Recipe
@@ -44,6 +43,18 @@ def train(
     Raises:
         InputError: the recipe is wrong, or a run's folder holds checkpoints of another one. Nothing is trained then.
     """
+    return list(grow_runs(recipe, root=root, workers=workers, only=only, progress=progress))
+
+
+def grow_runs(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    *,
+    root: str | Path | None = None,
+    workers: int | None = None,
+    only: Only = (None, None, None),
+    progress: bool = True,
+) -> dict[str, str]:
+    """As `train`; the names of the runs that failed, with the reason."""
     from interp.families.store import store_root
 
     store = store_root(root)
@@ -51,14 +62,14 @@ def train(
     runs = planned_runs(recipe, sizes=only[0], settings=only[1], seeds=only[2])
     pending = _pending(runs, store)
     if not pending:
-        return []
+        return {}
     _check_models(pending)
     n_workers = min(workers or n_cores(), n_cores(), len(pending))
     report = _reporter(total=len(runs), pending=pending, store=store) if progress else lambda: None
     failed = _grow_all(pending, store, n_workers, report)
     for run, why in failed.items():
         print(f"training: {run.name} failed: {why}", file=sys.stderr)
-    return [run.name for run in failed]
+    return {run.name: why for run, why in failed.items()}
 
 
 def refuse_ungrowable(
@@ -117,19 +128,13 @@ def _grow_all(
 def _pool(
     runs: Sequence[PlannedRun], store: Path, n_workers: int, report: Callable[[], None]
 ) -> dict[PlannedRun, BaseException | None]:
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_workers, mp_context=context, initializer=end_with_parent) as pool:
+    script = any(run.task["name"].startswith("__main__:") for run in runs)
+    with processes.pool(n_workers, script=script) as pool:
         futures: dict[Future[None], PlannedRun] = {pool.submit(_grow, run, store): run for run in runs}
-        try:
-            waiting = set(futures)
-            while waiting:
-                _, waiting = wait(waiting, timeout=_POLL_SECONDS)
-                report()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in list((pool._processes or {}).values()):
-                process.terminate()
-            raise
+        waiting = set(futures)
+        while waiting:
+            _, waiting = wait(waiting, timeout=_POLL_SECONDS)
+            report()
     return {run: future.exception() for future, run in futures.items()}
 
 
@@ -137,18 +142,6 @@ def _grow(run: PlannedRun, store: Path) -> None:
     from interp.training.grow import grow
 
     grow(run, store)
-
-
-def end_with_parent() -> None:
-    """A worker whose parent was killed ends at once: nobody is left to hand it work or to stop it."""
-    threading.Thread(target=_watch_parent, daemon=True).start()
-
-
-def _watch_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _reason(error: BaseException) -> str:
