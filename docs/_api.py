@@ -23,6 +23,7 @@ TITLES = {
     "jumps": "Tables, jumps, leads",
     "leads": "Tables, jumps, leads",
     "prevalence": "Tables, jumps, leads",
+    "exchange": "From and to other tools",
 }
 """Wing -> heading; a wing that is not here is its own heading."""
 

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pandas as pd
@@ -353,6 +354,47 @@ def test_a_trainer_records_its_first_step_every_so_many_and_its_last(model, tmp_
     table = interp.read_table(tmp_path / "run")
     assert sorted(table["step"]) == [0, 4, 8, 10]
     assert set(table["budget"]) == {10}
+
+
+class LightningLike:
+    """As Lightning's Trainer drives its callbacks (lightning.pytorch 2.6): two batches a step, and the facts it tells them."""
+
+    def __init__(self, callback, *, max_steps=-1, epochs=0, batches=20):
+        self.callback, self.max_steps, self.batches, self.global_step = callback, max_steps, batches, 0
+        self.estimated_stepping_batches = epochs * batches // 2 if epochs else float("inf")
+        self.is_global_zero = True
+
+    def fit(self, module):
+        self.callback.on_train_start(self, module)
+        for batch_idx in range(self.batches):
+            self.global_step = (batch_idx + 1) // 2
+            self.callback.on_train_batch_end(self, module, None, None, batch_idx)
+        self.callback.on_train_end(self, module)
+
+
+@pytest.mark.parametrize(("planned", "budget"), [({"max_steps": 10}, {10}), ({"epochs": 1}, {10})])
+def test_lightning_records_its_first_step_every_so_many_and_its_last(model, tmp_path, monkeypatch, planned, budget):
+    stand_in = types.ModuleType("lightning.pytorch")
+    stand_in.Callback = type("Callback", (), {})
+    monkeypatch.setitem(sys.modules, "lightning.pytorch", stand_in)
+    recorder = interp.Recorder(interp.task("modular_addition", p=7), ["weight_norm"], tmp_path / "run", n_prompts=8)
+    with pytest.raises(interp.InputError, match="every is True"):
+        interp.lightning_callback(recorder, every=True)
+    module = types.SimpleNamespace(model=model.module)
+    LightningLike(interp.lightning_callback(recorder, every=4, model=lambda own: own.model), **planned).fit(module)
+    table = interp.read_table(tmp_path / "run")
+    assert sorted(table["step"]) == [0, 4, 8, 10]
+    assert set(table["budget"]) == budget
+    other = interp.lightning_callback(recorder, every=4, model=lambda own: own.model)
+    with pytest.raises(interp.InputError, match="plans 12 steps, the recorder's budget is 10"):
+        LightningLike(other, max_steps=12).fit(module)
+
+
+def test_without_lightning_its_callback_says_what_to_install(model, tmp_path, monkeypatch):
+    for name in ("lightning", "lightning.pytorch", "pytorch_lightning"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(interp.InputError, match="pip install lightning"):
+        interp.lightning_callback(None, every=1)
 
 
 def test_a_trainers_folder_knows_its_budget(model, tmp_path):

@@ -11,6 +11,7 @@ TOWER = (
     ("types", "errors", "seeds", "plugins", "documents", "files"),
     ("figures",),
     ("table",),
+    ("exchange",),
     ("models",),
     ("hooks",),
     ("tasks",),
@@ -31,7 +32,7 @@ TOWER = (
 )
 """From the ground up. Wings of one floor do not know each other."""
 
-NO_TORCH = ("figures", "table", "jumps", "prevalence", "leads", "report")
+NO_TORCH = ("figures", "table", "exchange", "jumps", "prevalence", "leads", "report")
 MODULES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
     for file in PACKAGE.rglob("*.py")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interp.cli.printing import print_json, progress, waiting
+from interp.cli.printing import print_json, progress, table_of, waiting
 from interp.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def do_jumps(args: argparse.Namespace) -> int:
     options["progress"] = progress("curves")
     if args.min_magnitude is not None:
         options["min_magnitude"] = args.min_magnitude
-    jumps = find_jumps(args.table, **options)
+    jumps = find_jumps(table_of(args.table), **options)
     if args.json:
         print_json(jumps_json(jumps))
     else:
@@ -93,8 +93,9 @@ def do_prevalence(args: argparse.Namespace) -> int:
     """interp prevalence TABLE"""
     from interp.prevalence import format_prevalence, prevalence
 
+    table = table_of(args.table)
     with waiting("counting jumps"):
-        found = prevalence(args.table, by=args.by, measures=args.measure)
+        found = prevalence(table, by=args.by, measures=args.measure)
     if args.json:
         print_json(found.to_json())
     else:
@@ -106,16 +107,17 @@ def do_leads(args: argparse.Namespace) -> int:
     """interp leads TABLE"""
     from interp.leads import forecast, format_board, format_forecast, rank_leads
 
+    table = table_of(args.table, args.behaviour)
     if args.forecast:
         with waiting("forecasting"):
-            told = forecast(args.table, args.forecast, target=args.target, direction=args.direction, spec=args.spec)
+            told = forecast(table, args.forecast, target=args.target, direction=args.direction, spec=args.spec)
         if args.json:
             print_json(told)
         else:
             print(format_forecast(told))
         return 0
     with waiting("ranking indicators"):
-        board = rank_leads(args.table, target=args.target, direction=args.direction, spec=args.spec)
+        board = rank_leads(table, target=args.target, direction=args.direction, spec=args.spec)
     if args.json:
         print_json(board.to_json())
     else:

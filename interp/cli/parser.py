@@ -23,6 +23,9 @@ EPILOG = (
 )
 
 
+TABLE = "run directory, CSV, Parquet, a folder of evaluation logs, or what TensorBoard, W&B, trackio or a Trainer wrote"
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message} (see `{self.prog} --help`)")
@@ -108,14 +111,17 @@ def _parser() -> tuple[_Parser, list[str]]:
     status.add_argument("run", help="run directory")
 
     report = sub.add_parser("report", help="write the HTML page of a run or of a table from elsewhere")
-    report.add_argument("table", help="run directory, CSV, Parquet or a folder of evaluation logs")
+    report.add_argument("table", help=TABLE)
     report.add_argument("--out", help="the page (default: report.html in the run directory)")
 
     export = sub.add_parser("export", help="the table of a run as CSV or Parquet")
-    export.add_argument("table", help="run directory, CSV, Parquet or a folder of evaluation logs")
+    export.add_argument("table", help=TABLE)
     group = export.add_mutually_exclusive_group()
     group.add_argument("--csv", metavar="FILE", help="write CSV (default: to standard output)")
     group.add_argument("--parquet", metavar="FILE", help="write Parquet")
+    group.add_argument("--card", metavar="FOLDER", help="write a data set with its card, as a hub takes it")
+    group.add_argument("--to", metavar="TRACKER", help="tensorboard:FOLDER, wandb:PROJECT or trackio:PROJECT")
+    export.add_argument("--licence", help="of the data set, as the hub names it (mit, cc-by-4.0)")
 
     verify = sub.add_parser(
         "verify", help="check every stored file, or a device or precision against float32 on the CPU"
@@ -146,7 +152,7 @@ def _parser() -> tuple[_Parser, list[str]]:
     train.add_argument("--workers", type=int, help="processes, one torch thread each (default: one a core)")
 
     jumps = sub.add_parser("jumps", help="the jumps in the curves of a table")
-    jumps.add_argument("table", help="run directory, CSV, Parquet or a folder of evaluation logs")
+    jumps.add_argument("table", help=TABLE)
     jumps.add_argument("--measure", action="append", help="only this measure (may be repeated)")
     jumps.add_argument("--over", choices=["step", "size"], default="step", help="what grows along the curve")
     jumps.add_argument(
@@ -156,12 +162,12 @@ def _parser() -> tuple[_Parser, list[str]]:
     jumps.add_argument("--min-magnitude", type=float, help="smallest change that counts, as a share of the range")
 
     prevalence = sub.add_parser("prevalence", help="how often curves jump, for which tasks, and what goes with it")
-    prevalence.add_argument("table", help="run directory, CSV, Parquet or a folder of evaluation logs")
+    prevalence.add_argument("table", help=TABLE)
     prevalence.add_argument("--by", metavar="COLUMN", help="shares by this column of the table too")
     prevalence.add_argument("--measure", action="append", help="only this measure (may be repeated)")
 
     leads = sub.add_parser("leads", help="which indicators moved first, and whether that would have warned us")
-    leads.add_argument("table", help="run directory, CSV or Parquet")
+    leads.add_argument("table", help=TABLE)
     leads.add_argument("--target", help="the behaviour (default exact_match, else accuracy)")
     leads.add_argument("--direction", choices=["up", "down"], help="whither the target improves (default: by its name)")
     leads.add_argument("--spec", help="analysis spec (YAML), hashed into the result")
@@ -185,6 +191,13 @@ def _parser() -> tuple[_Parser, list[str]]:
     doctor = sub.add_parser("doctor", help="what is installed, what a GPU would change, where things are kept")
     doctor.add_argument("--root", help="where checkpoints are (default ./checkpoints)")
 
+    for of_logs in (export, report, leads):
+        of_logs.add_argument(
+            "--behaviour",
+            metavar="PATTERN",
+            action="append",
+            help="of a tracker's log: metrics that say what the model can do, as in 'eval/*' (may be repeated)",
+        )
     for reading in (doctor, status, export, verify, listing, plan, jumps, prevalence, leads, circuit):
         reading.add_argument("--json", action="store_true", help="machine-readable output")
     return parser, list(sub.choices)

@@ -6,9 +6,14 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from interp.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def show(found: Any, as_json: bool) -> None:
@@ -40,6 +45,28 @@ def waiting(what: str, first: float = 2.0) -> Iterator[None]:
     finally:
         done.set()
         teller.join()
+
+
+def source_of(source: str, behaviour: Sequence[str] | None = None) -> str | pd.DataFrame:
+    """What a tracker wrote, as a table; anything else stays the path that it is. `behaviour`: which of a tracker's metrics say
+    what the model can do."""
+    from interp.exchange import is_log, read_logs
+
+    if is_log(source):
+        with waiting(f"reading {source}"):
+            return read_logs(source, behaviour=behaviour or ())
+    if behaviour:
+        raise InputError(f"--behaviour says what a tracker's metrics are; {source} is none's log")
+    return source
+
+
+def table_of(source: str, behaviour: Sequence[str] | None = None) -> pd.DataFrame:
+    """The table that a command is given, read: a folder of evaluation logs takes a while."""
+    from interp.table import read_table
+
+    given = source_of(source, behaviour)
+    with waiting(f"reading {source}"):
+        return read_table(given)
 
 
 def print_json(found: Any) -> None:

@@ -6,13 +6,16 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from interp.cli.printing import print_json, show, waiting
+from interp.cli.printing import print_json, show, source_of, waiting
 from interp.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def do_run(args: argparse.Namespace) -> int:
@@ -49,25 +52,36 @@ def do_status(args: argparse.Namespace) -> int:
 
 def do_report(args: argparse.Namespace) -> int:
     """interp report TABLE"""
-    _write_report(Path(args.table), args.out)
+    path, source = Path(args.table), source_of(args.table, args.behaviour)
+    beside = path / "report.html" if path.is_dir() else path.with_suffix(".report.html")
+    _write_report(source, args.out or (None if source is args.table else str(beside)))
     return _tell_damage(args.table)
 
 
 def do_export(args: argparse.Namespace) -> int:
     """interp export TABLE"""
-    from interp.table import export_csv, read_table
+    from interp.exchange import write_dataset, write_logs
+    from interp.table import export_csv, read_table, write_csv
 
-    if args.parquet:
-        table = read_table(args.table)
+    source = source_of(args.table, args.behaviour)
+    if args.card:
+        print(f"wrote {write_dataset(source, args.card, name=Path(args.table).resolve().stem, licence=args.licence)}")
+        print(f"next: hf upload USER/NAME {args.card} --repo-type dataset")
+    elif args.to:
+        with waiting(f"writing to {args.to}"):
+            print(f"wrote {write_logs(source, args.to)} values to {args.to}")
+    elif args.parquet:
+        table = read_table(source)
         with _new_file(Path(args.parquet), "wb") as file:
             table.to_parquet(file, index=False)
     elif args.json:
-        print(read_table(args.table).to_json(orient="records"))
-    elif args.csv:
-        with _new_file(Path(args.csv), "w") as file:
-            export_csv(args.table, file)
+        print(read_table(source).to_json(orient="records"))
     else:
-        export_csv(args.table, sys.stdout)
+        with _new_file(Path(args.csv), "w") if args.csv else nullcontext(sys.stdout) as file:
+            if isinstance(source, str):
+                export_csv(source, file)
+            else:
+                file.write(write_csv(source))
     return _tell_damage(args.table)
 
 
@@ -135,7 +149,7 @@ def _verified(target: str, root: str | None) -> dict[str, Any]:
     return verify_target(target, root=root)
 
 
-def _write_report(table: Path, out: str | None) -> None:
+def _write_report(table: str | Path | pd.DataFrame, out: str | None) -> None:
     from interp.report import write_report
 
     with waiting("writing the report (jumps, leads, page)"):
