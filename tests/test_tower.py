@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "interp"
 TOWER = (
-    ("types", "errors", "seeds", "plugins", "documents", "files"),
+    ("types", "errors", "seeds", "plugins", "documents", "files", "processes"),
     ("figures",),
     ("table",),
     ("exchange",),
