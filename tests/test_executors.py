@@ -176,7 +176,7 @@ def test_entries_that_overlap_are_measured_once(grown: Path, pooled: str, tmp_pa
 
 
 def test_a_run_that_cannot_be_grown_is_a_failure_and_left_out(grown: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("interp.engine.units._refuse_early", lambda *_: None)
+    monkeypatch.setattr("interp.engine.growing._refuse_early", lambda *_: None)
     failed = {"tiny:d8/base/seed1": "OSError: [Errno 28] No space left on device"}
     monkeypatch.setattr("interp.training.grow_runs", lambda *_, **__: failed)
     state = sweep(grown, tmp_path / "run")

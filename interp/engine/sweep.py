@@ -23,7 +23,8 @@ from interp.engine import provenance
 from interp.engine.bench import clear_bench
 from interp.engine.checks import check_device, read_experiment
 from interp.engine.config import Experiment, resolved
-from interp.engine.units import Unit, expand, grow, needs_of_measure, reach
+from interp.engine.growing import grow
+from interp.engine.units import Unit, expand, needs_of_measure, reach
 from interp.engine.worker import cannot_store, measure_units
 from interp.errors import InputError
 from interp.families import family

@@ -19,7 +19,7 @@ from interp import plugins
 from interp.engine import provenance
 from interp.engine.config import Experiment, FamilySpec, MeasureSpec, TaskSpec
 from interp.engine.steps import choose_steps
-from interp.errors import InputError, unknown
+from interp.errors import InputError
 from interp.families.identity import identity
 from interp.table.store import digest
 from interp.types import CheckpointRef, Task
@@ -60,22 +60,6 @@ class Unit:
     results: tuple[Result, ...]
 
 
-def grow(experiment: Experiment, *, root: str | Path | None = None, workers: int | None = None) -> dict[str, str]:
-    """Trains the recipes' runs that are missing; those that could not be grown to their end, with the reason.
-
-    Raises:
-        InputError: a family or a recipe is wrong; before the first run is grown.
-    """
-    from interp.training import grow_runs
-
-    _refuse_early(experiment, root)
-    failed: dict[str, str] = {}
-    for spec in experiment.families:
-        if spec.recipe is not None:
-            failed |= grow_runs(spec.recipe, root=root, workers=workers, only=_only(spec))
-    return failed
-
-
 def expand(
     experiment: Experiment, *, root: str | Path | None = None, without: Collection[str] = frozenset()
 ) -> list[Unit]:
@@ -94,7 +78,7 @@ def expand(
         for spec in experiment.families
         for stored in _runs(spec, root=root, without=without)
     ]
-    reference = _reference(experiment, root)
+    reference = reference_of(experiment, root)
     units: dict[str, Unit] = {}  # entries may overlap
     for stored, steps in runs:
         for unit in _units_of_run(experiment, stored, steps, reference):
@@ -106,27 +90,8 @@ def expand(
     return list(units.values())
 
 
-def _refuse_early(experiment: Experiment, root: str | Path | None) -> None:
-    """Raises InputError for a family or a reference that is not there, or cannot be grown, before the first of them is grown."""
-    from interp.families import family
-    from interp.training import refuse_ungrowable
-
-    grown = [refuse_ungrowable(spec.recipe, root=root, only=_only(spec)) for spec in experiment.families if spec.recipe]
-    for spec in experiment.families:
-        if (name := spec.name or spec.hub) is not None and name not in grown:
-            sizes = family(name, root=root).sizes
-            for size in spec.sizes or ():
-                if size not in sizes:
-                    raise unknown(f"size of {name}", size, sizes)
-    wanted = experiment.circuits.reference if experiment.circuits is not None else None
-    if wanted is not None and wanted.partition(":")[0] not in grown:
-        try:
-            _reference(experiment, root)
-        except InputError as error:
-            raise InputError(f"experiment {experiment.name!r}, circuits.reference: {error}") from None
-
-
-def _only(spec: FamilySpec) -> tuple[Sequence[str] | None, Sequence[str] | None, Sequence[int] | None]:
+def chosen_runs(spec: FamilySpec) -> tuple[Sequence[str] | None, Sequence[str] | None, Sequence[int] | None]:
+    """The sizes, settings and seeds of a recipe that the entry selects, None for all."""
     return spec.sizes, spec.settings, spec.seeds
 
 
@@ -169,7 +134,7 @@ def _runs(spec: FamilySpec, *, root: str | Path | None, without: Collection[str]
     name = spec.name or spec.hub or ""
     if spec.recipe is not None:
         recipe = load_recipe(spec.recipe)
-        sizes, settings, seeds = _only(spec)
+        sizes, settings, seeds = chosen_runs(spec)
         if all(run.name in without for run in planned_runs(recipe, sizes=sizes, settings=settings, seeds=seeds)):
             return []
         name = recipe.name
@@ -183,7 +148,7 @@ def _runs(spec: FamilySpec, *, root: str | Path | None, without: Collection[str]
     return [sorted(stored, key=lambda ref: ref.step) for _, stored in sorted(runs.items())]
 
 
-def _reference(experiment: Experiment, root: str | Path | None) -> CheckpointRef | None:
+def reference_of(experiment: Experiment, root: str | Path | None) -> CheckpointRef | None:
     """The checkpoint whose circuit is applied to other runs.
 
     Raises:
