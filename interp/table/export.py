@@ -66,4 +66,5 @@ def _digits(numbers: pd.Series) -> pd.Series:
     def text(number: float) -> str:
         return "" if np.isnan(number) else str(int(number)) if number == int(number) else repr(float(number))
 
-    return numbers.astype(float).map(text)
+    places, values = pd.factorize(numbers.astype(float), use_na_sentinel=False)  # few are different
+    return pd.Series(np.array([text(value) for value in values], dtype=object)[places], index=numbers.index)

@@ -105,15 +105,24 @@ def _groups(whole: list[_Shard]) -> Iterator[list[_Shard]]:
 
 def _described(path: Path, schemas: dict[str, pa.Schema]) -> _Shard:
     """Where a shard's rows lie; what columns it has is added to the `schemas`."""
-    import pyarrow.compute as pc
-
     file = _opened(path)
-    names = [name for name in IDENTITY[:2] if name in file.schema_arrow.names]
-    ends = [pc.min_max(column).as_py() for column in file.read(columns=names, use_threads=False).columns]
-    first, last = (tuple(end[which] for end in ends) for which in ("min", "max"))
     schema = file.schema_arrow.remove_metadata()
+    first, last = zip(
+        *(_ends(file, schema.names.index(name)) for name in IDENTITY[:2] if name in schema.names), strict=True
+    )
     schemas.setdefault(str(schema), schema)
     return _Shard(path=path, first=first, last=last, n_rows=file.metadata.num_rows)
+
+
+def _ends(file: parquet.ParquetFile, column: int) -> tuple[Any, Any]:
+    """The least and the greatest value of a column; from the file's own statistics where it has them."""
+    import pyarrow.compute as pc
+
+    groups = [file.metadata.row_group(index).column(column).statistics for index in range(file.metadata.num_row_groups)]
+    if groups and all(group is not None and group.has_min_max for group in groups):
+        return min(group.min for group in groups), max(group.max for group in groups)
+    found = pc.min_max(file.read(columns=[file.schema_arrow.names[column]], use_threads=False).column(0)).as_py()
+    return found["min"], found["max"]
 
 
 def _table(path: Path, columns: list[str] | None = None) -> pa.Table:
