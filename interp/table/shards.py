@@ -107,9 +107,8 @@ def _described(path: Path, schemas: dict[str, pa.Schema]) -> _Shard:
     """Where a shard's rows lie; what columns it has is added to the `schemas`."""
     file = _opened(path)
     schema = file.schema_arrow.remove_metadata()
-    first, last = zip(
-        *(_ends(file, schema.names.index(name)) for name in IDENTITY[:2] if name in schema.names), strict=True
-    )
+    ends = [_ends(file, schema.names.index(name)) for name in IDENTITY[:2] if name in schema.names]
+    first, last = (tuple(end[which] for end in ends) for which in (0, 1))
     schemas.setdefault(str(schema), schema)
     return _Shard(path=path, first=first, last=last, n_rows=file.metadata.num_rows)
 
