@@ -138,7 +138,7 @@ def test_page_has_every_section_and_is_small(page):
     assert len(specs) == len(figures)
     assert all(spec["data"] and not spec["config"]["displaylogo"] for spec in specs)
     links = [a["href"][1:] for t, a in found.tags if t == "a"]
-    assert set(links) == ids - {None}
+    assert set(links) - {"content"} == ids - {None}
 
 
 def test_csv_holds_what_the_figures_draw(page, grown):
@@ -625,7 +625,7 @@ def test_trajectories_are_what_was_stored(grown):
     circuits = circuits_of(table, jumps, np.random.default_rng(1))
     late = table[table["measure"] == "weight_norm"].assign(measure="final_circuit", online=False)
     data = trajectory_data(circuits, pd.concat([table, late], ignore_index=True))
-    (run, task), trajectory = next(iter(circuits.items()))
+    (run, _), trajectory = next(iter(circuits.items()))
     own = data[(data["run"] == run) & (data["task"] == task)].set_index(["quantity", "step"])["value"]
     steps = sorted(trajectory)
     for step in steps:
@@ -775,3 +775,92 @@ def test_many_edges_are_thinned_to_the_strongest():
     assert len(hover.x) == 20
     shown = {text.split(": ")[0].replace(" → ", "->") for text in hover.text}
     assert shown == set(sorted(edges, key=lambda e: -abs(edges[e]))[:20])
+
+
+# --- scales, names, and what moves ------------------------------------------------------------------------------------
+
+
+def test_one_run_far_above_the_others_does_not_wash_them_out():
+    assert style.end_of_scale([60.0] * 11 + [200.0]) == 60
+    assert style.end_of_scale([0.02] * 11 + [1.0]) == 0.1  # most runs show nothing: their noise does not fill the scale
+    assert style.end_of_scale([3.0]) == 3
+    assert style.end_of_scale([]) == 1
+    sizes = np.random.default_rng(0).exponential(size=20)
+    assert style.end_of_scale(7 * sizes) == pytest.approx(7 * style.end_of_scale(sizes))
+    calm = {"graph": {"n_layers": 1, "n_heads": 1, "n_kv_heads": 1, "mlps": False}, "nodes": None,
+            "edges": [["embed->L0H0.q", 60.0, True]]}  # fmt: skip
+    wild = {**calm, "edges": [["embed->L0H0.q", 200.0, True]]}
+    figure = draw_circuits({**{f"run {i}": calm for i in range(11)}, "far": wild})
+    assert len(_widest(figure).x) > 0  # a typical run's strongest edge is drawn as wide as there is
+
+
+def _widest(figure):
+    lines = [trace for trace in figure.data if trace.mode == "lines" and trace.x is not None and len(trace.x) > 2]
+    return max(lines, key=lambda trace: trace.line.width)
+
+
+@pytest.mark.parametrize("name", ["short", "a" * 33, "family/with a setting that says everything/d24/seed17"])
+def test_a_long_name_keeps_its_end(name):
+    shown = style.shortened(name)
+    assert len(shown) <= 32
+    whole = len(name) <= 32
+    assert (shown == name) is whole
+    assert whole or name.endswith(shown.partition("…")[2])
+
+
+def test_the_behaviour_below_a_circuit_follows_its_slider(grown):
+    table, jumps = grown
+    circuits = circuits_of(table, jumps, np.random.default_rng(0))
+    (run, _), trajectory = next(iter(circuits.items()))
+    part = table[(table["run"] == run) & (table["measure"] == "exact_match")].sort_values("step")
+    figure = draw_circuits({run: trajectory}, beside={run: (part["step"], part["value"])}, beside_title="exact match")
+    line, curve = figure.data[-2:]
+    np.testing.assert_allclose(curve.y, part["value"], rtol=1e-6)
+    zero = style.zero_place(part["step"])
+    steps = sorted(trajectory)
+    assert list(line.x) == [steps[-1]] * 2
+    for step, entry in zip(steps, figure.layout.sliders[0].steps, strict=True):
+        data, moved = entry.args
+        assert len(moved) == len(figure.data) - 1  # the curve stays
+        assert list(data["x"][-1]) == [step or zero] * 2
+    with_none = draw_circuits({run: trajectory})
+    assert len(with_none.data) == len(figure.data) - 2
+
+
+def test_every_section_s_heading_answers_its_question(page, grown):
+    text = page.read_text()
+    heads = re.findall(
+        r'<section id="(\w+)" aria-labelledby="[\w-]+"><p class="asks">(.*?)</p><h2 id="[\w-]+">(.*?)</h2>', text
+    )
+    assert {place for place, _, _ in heads} >= {
+        "behaviour",
+        "aligned",
+        "components",
+        "when",
+        "formed",
+        "leads",
+        "circuit",
+    }
+    assert all(asks.endswith("?") for _, asks, _ in heads)
+    said = {place: answer for place, _, answer in heads}
+    jumped = sum(record["measure"] == "exact_match" and record["kind"] in ("abrupt", "gradual") for record in grown[1])
+    assert said["behaviour"].startswith(f"{jumped} of 12 runs jumped")
+    assert said["components"].startswith("L1.mlp, L1H1")  # the strongest by construction
+    assert "L0H1 → L1H0.k" in said["circuit"]
+
+
+def test_the_page_can_be_reached_by_keyboard_and_printed(page):
+    text = page.read_text()
+    assert '<a class="skip" href="#content">' in text
+    assert '<main id="content">' in text
+    assert "@media print" in text
+    tags = Tags(text).tags
+    assert all(a.get("aria-label") for t, a in tags if t == "div" and a.get("class") == "figure")
+
+
+def test_the_behaviour_figure_holds_so_many_points_and_no_more(grown, monkeypatch):
+    table, jumps = grown
+    whole = behaviour_figure(table, jumps)
+    monkeypatch.setattr("interp.report.behaviour.MAX_POINTS", 2 * (table["measure"] == "exact_match").sum())
+    assert len(behaviour_figure(table, jumps).layout.updatemenus[0].buttons) == 2
+    assert len(whole.layout.updatemenus[0].buttons) == 5

@@ -45,19 +45,31 @@ def draw_circuits(
     *,
     marks: Mapping[str, Mapping[float, str]] | None = None,
     max_edges: int | None = None,
+    beside: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    beside_title: str = "",
 ) -> go.Figure:
     """Several of what `draw_circuit` draws, by name, with a selector; the first is shown. Widths and colours share one
-    scale over all of them, and they share the number of steps that are drawn."""
+    scale over all of them (`interp.figures.style.end_of_scale`), and they share the number of steps that are drawn.
+
+    beside: (steps, values) of a curve for each, such as its behaviour, drawn below with a line at the circuit's step.
+    """
     marks = marks or {}
     n_frames = max(MIN_FRAMES, MAX_FRAMES // len(circuits))
     pairs = {name: _chosen(frames(one), n_frames, marks.get(name, {})) for name, one in circuits.items()}
     scores = [one for trajectory in pairs.values() for _, one in trajectory]
     top_node, top_edge = (
-        max((abs(v) for s in scores for v in s[kind].values()), default=0.0) or 1.0 for kind in (0, 1)
+        style.end_of_scale(
+            max((abs(v) for _, s in one for v in s[kind].values()), default=0.0) for one in pairs.values()
+        )
+        or 1.0
+        for kind in (0, 1)
     )
     limit = max_edges or (MAX_EDGES if len(scores) == 1 else MAX_EDGES_FRAME)
+    curves = {name: (beside or {}).get(name, ((), ())) for name in pairs}
+    zero = style.zero_place([step for steps, _ in curves.values() for step in steps])
     views = {
-        name: _view(trajectory, marks.get(name, {}), top_node, top_edge, limit) for name, trajectory in pairs.items()
+        name: _view(trajectory, marks.get(name, {}), top_node, top_edge, limit, _Beside(*curves[name], zero))
+        for name, trajectory in pairs.items()
     }
     first = next(iter(views.values()))
     figure = go.Figure(first.traces)
@@ -67,6 +79,8 @@ def draw_circuits(
     figure.update_yaxes(showgrid=False, ticks="", showline=False)
     figure.update_layout({name.replace(".", "_"): value for name, value in first.layout.items()})
     figure.update_layout(legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom"})
+    if beside:
+        _below(figure, curves, beside_title)
     if len(views) > 1:
         buttons = [
             {"label": escape(name), "method": "update", "args": [_data(view.traces), view.layout]}
@@ -74,6 +88,44 @@ def draw_circuits(
         ]
         figure.update_layout(updatemenus=[style.dropdown(buttons)])
     return figure
+
+
+class _Beside(NamedTuple):
+    """A curve that stands below a circuit, and where its steps at or below 0 are."""
+
+    steps: Sequence[float]
+    values: Sequence[float]
+    zero: float
+
+    def traces(self, step: float) -> list[go.Scatter]:
+        """A line at the step, then the curve itself."""
+        if not len(self.steps):
+            return []
+        low, high = float(np.nanmin(self.values)), float(np.nanmax(self.values))
+        here = style.placed([step, step], self.zero)
+        common = {"xaxis": "x2", "yaxis": "y2", "mode": "lines", "showlegend": False}
+        at = go.Scatter(x=here, y=[low, high], line={"color": style.ACCENT, "width": 2}, hoverinfo="skip", **common)
+        curve = go.Scatter(
+            x=style.placed(np.asarray(self.steps, dtype=float), self.zero).astype(np.float32),
+            y=np.asarray(self.values, dtype=np.float32),
+            text=[f"step {style.number(one)}" for one in self.steps],
+            line={"color": style.INK, "width": 1.5},
+            hovertemplate="%{text}<br>%{y:.4~g}<extra></extra>",
+            **common,
+        )
+        return [at, curve]
+
+
+def _below(figure: go.Figure, curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> None:
+    """Room for the curves under the circuit."""
+    height = figure.layout.height + 130
+    share = 90 / (height - 90)
+    axis = style.step_axis([step for steps, _ in curves.values() for step in steps])
+    figure.update_layout(height=height, yaxis={"domain": [share + 60 / height, 1]}, xaxis={"anchor": "y"})
+    figure.update_layout(
+        xaxis2={**axis, "anchor": "y2", "title": None},
+        yaxis2={"domain": [0, share], "anchor": "x2", "title": {"text": title}},
+    )
 
 
 class _View(NamedTuple):
@@ -85,10 +137,15 @@ class _View(NamedTuple):
 
 
 def _view(
-    pairs: Sequence[tuple[float, Scores]], marks: Mapping[float, str], top_node: float, top_edge: float, limit: int
+    pairs: Sequence[tuple[float, Scores]],
+    marks: Mapping[float, str],
+    top_node: float,
+    top_edge: float,
+    limit: int,
+    beside: _Beside,
 ) -> _View:
     places = places_of([name for _, scores in pairs for name in names_of(scores)])
-    drawn = [_traces(scores, places, top_node, top_edge, limit) for _, scores in pairs]
+    drawn = [[*_traces(scores, places, top_node, top_edge, limit), *beside.traces(step)] for step, scores in pairs]
     rows = sorted({y for _, y in places.values()})
     layout: dict[str, Any] = {"xaxis.range": x_range(places), "yaxis.range": [rows[0] - 0.7, rows[-1] + 0.7]}
     layout |= {f"yaxis.{name}": value for name, value in layer_ticks(places).items()}
@@ -222,7 +279,8 @@ def _slider(steps: list[float], drawn: list[list[go.Scatter]], marks: Mapping[fl
     entries = []
     for step, traces in zip(steps, drawn, strict=True):
         label = style.number(step) + (f" ({escape(marks[step])})" if step in marks else "")
-        entries.append({"label": label, "method": "restyle", "args": [_data(traces)]})
+        moving = [trace for trace in traces if trace.line.color != style.INK]  # all but the curve below, which stays
+        entries.append({"label": label, "method": "restyle", "args": [_data(moving), list(range(len(moving)))]})
     return style.slider(entries, active=len(entries) - 1)
 
 

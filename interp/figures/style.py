@@ -75,6 +75,20 @@ def ramp(n: int) -> list[str]:
     return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in zip(*channels, strict=True)]
 
 
+def shortened(name: str, most: int = 32) -> str:
+    """A long name with its middle left out: what tells runs apart stands mostly at the end."""
+    head = most // 3
+    return name if len(name) <= most else f"{name[:head]}…{name[len(name) - (most - head - 1) :]}"
+
+
+def end_of_scale(largest: Iterable[float]) -> float:
+    """The end of a colour or width scale that several runs share, from the largest size in each: the third quartile, and at
+    least a tenth of all's largest. One run far above the others is cut there, and does not wash them out; where most runs
+    show nothing, their noise does not fill the scale. Both numbers are choices."""
+    sizes = np.asarray([size for size in largest if np.isfinite(size)], dtype=float)
+    return max(float(np.quantile(sizes, 0.75)), 0.1 * float(sizes.max())) if sizes.size else 1.0
+
+
 def see_through(colour: str, alpha: float) -> str:
     """A #rrggbb colour with an opacity."""
     r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))

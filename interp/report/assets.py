@@ -29,6 +29,13 @@ h1 .rest { font-size:19px; line-height:1.5; color:#3d444d; display:block; margin
 section { margin:44px 0 0 }
 h2 { font-size:18px; font-weight:600; line-height:1.3; margin:0 0 4px }
 h3 { font-size:14.5px; font-weight:600; line-height:1.3; margin:26px 0 2px }
+.asks { color:var(--muted); font-size:13px; margin:0 0 2px }
+.skip { position:absolute; left:-999px } .skip:focus { left:12px; top:8px; z-index:30; background:#fff; padding:6px 10px }
+a:focus-visible, button:focus-visible, summary:focus-visible, .figure:focus-visible, .scroll:focus-visible,
+  input:focus-visible { outline:2px solid var(--blue); outline-offset:2px }
+.tools { display:flex; gap:18px; align-items:baseline; font-size:13px }
+.tools button { all:unset; cursor:pointer; color:var(--blue) }
+.tools details { margin:0; flex:1 1 auto; min-width:0 } .tools summary { font-size:13px }
 .caption { color:#3d444d; max-width:900px; margin:0 0 10px; font-size:14px }
 .note, .left-out { color:var(--muted); font-size:13.5px }
 .left-out ul { margin:4px 0; padding-left:18px }
@@ -59,15 +66,93 @@ pre { background:#f7f8f9; padding:14px 16px; font:12.5px/1.5 ui-monospace,SFMono
   overflow:auto; max-height:420px }
 footer { margin:56px 0 40px; padding-top:14px; border-top:1px solid var(--rule); color:var(--muted);
   font-size:12.5px }
-@media print { nav, .filter { display:none } .scroll { max-height:none } }
+@media (max-width:700px) { nav div, main { padding:0 14px } .pair { grid-template-columns:1fr; display:block }
+  h1 { font-size:22px } dl { grid-template-columns:1fr } }
+@media print {
+  nav, .filter, .tools, .modebar-container, .skip { display:none !important }
+  main { padding:0; max-width:none } body { font-size:11pt } header { padding-top:0 }
+  .scroll { max-height:none; overflow:visible } table { font-size:8pt } th { position:static }
+  h2, h3, .asks, .caption { break-after:avoid; break-inside:avoid } .figure, tr, .card { break-inside:avoid }
+  .pair { display:block } details > summary { display:none }
+}
+@page { margin:14mm }
 """
 
 JS = """
 "use strict";
+const plain = text => String(text ?? "").replace(/<br\\s*\\/?>/g, ", ").replace(/<[^>]*>/g, "");
+const said = value => typeof value === "number" ? String(Number(value.toPrecision(6))) : plain(value);
+function rowsOf(figure, most) {
+  const rows = [], add = row => rows.length < most && rows.push(row);
+  for (const trace of figure._fullData) {
+    if (trace.visible !== true || trace.hoverinfo === "skip") continue;
+    const name = plain(trace.name), {x = [], y = [], z} = trace, text = trace.hovertext ?? trace.text;
+    if (z) z.forEach((line, i) => Array.from(line).forEach((value, j) => add([name, said(x[j] ?? j), said(y[i] ?? i), said(value)])));
+    else for (let i = 0; i < Math.max(x.length, y.length); i++)
+      if (x[i] != null && y[i] != null) add([name, said(x[i]), said(y[i]), Array.isArray(text) ? plain(text[i]) : plain(text)]);
+  }
+  return rows;
+}
+function table(figure) {
+  const most = 2000, rows = rowsOf(figure, most), made = document.createElement("table");
+  const axis = which => plain(figure._fullLayout[which]?.title?.text) || which[0];
+  const line = (cells, kind) => {
+    const row = document.createElement("tr");
+    for (const cell of cells) row.append(Object.assign(document.createElement(kind), {textContent: cell}));
+    return row;
+  };
+  made.createTHead().append(line(["", axis("xaxis"), axis("yaxis"), "says"], "th"));
+  made.createTBody().append(...rows.map(cells => line(cells, "td")));
+  made.createCaption().textContent = rows.length < most ? `${rows.length} values, as drawn now` : `the first ${most} values, as drawn now`;
+  return made;
+}
+function film(figure, button) {
+  const show = place => {
+    const step = figure.layout.sliders[0].steps[place];
+    return Plotly[step.method](figure, ...step.args).then(() => Plotly.relayout(figure, {"sliders[0].active": place}));
+  };
+  let timer = null;
+  const stop = () => { clearInterval(timer); timer = null; button.textContent = "▶ Play"; };
+  const move = by => {
+    const {active, steps} = figure.layout.sliders[0], place = active + by;
+    if (place < 0 || place >= steps.length) return false;
+    show(place);
+    return true;
+  };
+  button.addEventListener("click", () => {
+    if (timer) return stop();
+    if (figure.layout.sliders[0].active >= figure.layout.sliders[0].steps.length - 1) show(0);
+    button.textContent = "⏸ Pause";
+    timer = setInterval(() => move(1) || stop(), 350);
+  });
+  figure.addEventListener("keydown", event => {
+    const by = {ArrowLeft: -1, ArrowRight: 1}[event.key];
+    if (by && figure.layout.sliders?.length) { event.preventDefault(); move(by); }
+  });
+}
+const figures = [];
 for (const holder of document.querySelectorAll(".figure")) {
   const spec = JSON.parse(document.getElementById(holder.id + "-data").textContent);
+  if (innerWidth < 700) spec.config.displayModeBar = false;  // it would lie on the legend
   Plotly.newPlot(holder, spec.data, spec.layout, spec.config);
+  figures.push(holder);
+  const tools = Object.assign(document.createElement("div"), {className: "tools"});
+  if (spec.layout.sliders?.length) {
+    const button = Object.assign(document.createElement("button"), {type: "button", textContent: "▶ Play"});
+    tools.append(button);
+    holder.tabIndex = 0;
+    film(holder, button);
+  }
+  const numbers = document.createElement("details"), room = Object.assign(document.createElement("div"), {className: "scroll"});
+  numbers.append(Object.assign(document.createElement("summary"), {textContent: "Its numbers as a table"}), room);
+  numbers.addEventListener("toggle", () => room.replaceChildren(...(numbers.open ? [table(holder)] : [])));
+  tools.append(numbers);
+  holder.after(tools);
 }
+for (const room of document.querySelectorAll(".scroll")) room.tabIndex = 0;
+const wide = () => Math.min(680, document.documentElement.clientWidth);
+addEventListener("beforeprint", () => figures.forEach(figure => Plotly.relayout(figure, {width: wide(), autosize: false})));
+addEventListener("afterprint", () => figures.forEach(figure => Plotly.relayout(figure, {width: null, autosize: true})));
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   table.querySelectorAll("th button").forEach((button, column) => button.addEventListener("click", () => {

@@ -16,6 +16,8 @@ from interp.report.rows import rows_of
 
 MAX_RUNS = 48
 MAX_CURVES = 24
+MAX_POINTS = 25_000
+"""Points of all runs and curves together that the figure holds: about 1.5 MB of a page of at most 8, 5 of which are plotly."""
 
 
 def behaviour_data(table: Any, jumps: Any = None) -> pd.DataFrame:
@@ -45,7 +47,7 @@ def behaviour_figure(table: Any, jumps: Any = None, *, controls: Collection[str]
     data = behaviour_data(table, jumps)
     runs = _chosen(styles, set(data["run"].unique()))
     data = data[data["run"].isin(runs)]
-    curves = _ordered_curves(table, data)[:MAX_CURVES]
+    curves = _fitting(_ordered_curves(table, data), data)
     zero = style.zero_place(data["step"])
     traces: list[tuple[go.Scatter, int]] = []
     shown: list[int] = []
@@ -99,6 +101,13 @@ def _rooms(n_runs: int, axis: dict[str, Any]) -> go.Figure:
     return figure.update_layout(legend={"tracegroupgap": 2, "x": 1.01, "y": 1})
 
 
+def _fitting(curves: list[tuple[str, str]], data: pd.DataFrame) -> list[tuple[str, str]]:
+    """As many of the curves as `MAX_CURVES` and `MAX_POINTS` allow: one at least."""
+    points = data.groupby(["task", "measure"]).size()
+    total = np.cumsum([points[curve] for curve in curves])
+    return curves[: max(1, min(MAX_CURVES, int((total <= MAX_POINTS).sum())))]
+
+
 def _ordered_curves(table: pd.DataFrame, data: pd.DataFrame) -> list[tuple[str, str]]:
     """(task, measure): targets before other measures, among each those of tasks with the most jumps first."""
     targets = target_curves(table)
@@ -131,23 +140,28 @@ def _lines(
         x: list[float] = []
         y: list[float] = []
         text: list[str] = []
+        steps: list[float] = []
         for run in members:
             curve = part[part["run"] == run]
             x += [*style.placed(curve["step"].to_numpy(float), zero), np.nan]
             y += [*curve["value"], np.nan]
-            text += [f"{run}<br>step {style.number(step)}" for step in curve["step"]] + [""]
+            text += [run] * len(curve) + [""]
+            steps += [*curve["step"].astype(float), np.nan]
         look = styles[members[0]]
         line = go.Scatter(
             x=np.array(x, dtype=np.float32),
             y=np.array(y, dtype=np.float32),
             text=text,
-            name=label,
+            customdata=np.array(steps),
+            name=style.shortened(label),
             legendgroup=label,
             mode="lines+markers" if len(x) <= 12 * len(members) else "lines",
             marker={"size": 5},
             line={"color": look.colour, "dash": look.dash, "width": 1.6},
             opacity=0.9,
-            hovertemplate="%{text}<br>" + style.pretty(measure).replace("<", "") + " %{y:.4~g}<extra></extra>",
+            hovertemplate="%{text}<br>step %{customdata:,.12~g}<br>"
+            + style.pretty(measure).replace("<", "")
+            + " %{y:.4~g}<extra></extra>",
         )
         traces.append((line, 1))
     return traces

@@ -59,7 +59,8 @@ def formation_figure(data: pd.DataFrame, table: Any, *, controls: Collection[str
         if width > 2:
             figure.add_trace(_open([row for row, _, last in bars if last != last], height, lift, zero, name, colour))
     figure.update_xaxes(**style.step_axis(as_table(table)["step"]))
-    labels = [escape(f"{row.run} · {row.task}" if several else str(row.run)) for row in rows]
+    names = [f"{row.run} · {row.task}" if several else str(row.run) for row in rows]
+    labels = [escape(style.shortened(name, 40)) for name in names]
     figure.update_yaxes(
         tickvals=[height[id(row)] for row in rows],
         ticktext=labels,

@@ -58,7 +58,18 @@ def formation_section(material: Material) -> Section | str:
             trajectory_figure(course, found, material.table, controls=material.controls),
         )
     )
-    return section("formed", "Formation", "When the circuit formed", html, formation=found, circuit_course=course)
+    return section("formed", "Formation", _answer(found), html, formation=found, circuit_course=course)
+
+
+def _answer(found: pd.DataFrame) -> str:
+    formed, both = found["formed_after"].notna(), found["formed_after"].notna() & found["jumped"].astype(bool)
+    text = f"the circuit formed in {int(formed.sum())} of {len(found)} {'run' if len(found) == 1 else 'runs'}"
+    before = int((found.loc[both, "lead_steps"] >= 0).sum())
+    return (
+        f"{text}, before the behaviour rose in {before} of the {int(both.sum())} that also jumped"
+        if both.any()
+        else text
+    )
 
 
 def _verdict(found: pd.DataFrame) -> str:

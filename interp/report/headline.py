@@ -49,8 +49,8 @@ def headline(
     if len(curves) > 1:
         clauses.append(_other_tasks(found, main))
     if onsets is not None:
-        clauses.append(_mover_clause(onsets[onsets["task"] == main[0]]))
-    clauses += [_leading_clause(ranked, table)]
+        clauses.append(mover_clause(onsets[onsets["task"] == main[0]]))
+    clauses += [leading_clause(ranked, table)]
     sentence = "; ".join(clause for clause in clauses if clause)
     return sentence[0].upper() + sentence[1:] + "."
 
@@ -165,7 +165,7 @@ def _other_tasks(found: dict[tuple[str, str], pd.DataFrame], main: tuple[str, st
     return f"other tasks: {', '.join(others[:3])}{more}"
 
 
-def _mover_clause(onsets: pd.DataFrame) -> str:
+def mover_clause(onsets: pd.DataFrame) -> str:
     """The online indicator with the largest median lead among those that move first in two thirds of the runs, and
     whether it moves just the same in runs that never jump: then it warns of nothing."""
     part = onsets[onsets["online"].astype(bool) & onsets["event"].astype(bool)]
@@ -190,7 +190,7 @@ def _mover_clause(onsets: pd.DataFrame) -> str:
     return f"earliest mover that repeats across runs: {shown} (median {lead}, {ahead}{elsewhere})"
 
 
-def _leading_clause(board: Board, table: pd.DataFrame) -> str:
+def leading_clause(board: Board, table: pd.DataFrame) -> str:
     rows = board.of("leaderboard")
     if not (table["kind"] == "indicator").any():
         return "no indicators were measured, so nothing can be said of leads"

@@ -48,6 +48,11 @@ def heatmap_data(table: Any, *, measure: str = "patching") -> pd.DataFrame:
     return rows.groupby(keys, sort=True)["value"].sum(min_count=1).reset_index()
 
 
+def heatmap_limit(data: pd.DataFrame) -> float:
+    """The end of the colour scale: of each run all but the strongest .5 %, then `interp.figures.style.end_of_scale`."""
+    return max(style.end_of_scale(data["value"].abs().groupby([data["run"], data["task"]]).quantile(0.995)), 1e-3)
+
+
 def heatmap_figure(
     table: Any, jumps: Any = None, *, measure: str = "patching", controls: Collection[str] | None = None
 ) -> go.Figure:
@@ -65,7 +70,7 @@ def heatmap_figure(
     intervals = _intervals(table, jumps)
     zero = style.zero_place(data["step"])
     components = _ordered(data)
-    limit = max(float(np.nanquantile(np.abs(data["value"]), 0.995)), 1e-3)
+    limit = heatmap_limit(data)
     curves = _chosen(data, styles)
     figure = make_subplots(rows=1, cols=2, column_widths=[0.66, 0.34], horizontal_spacing=0.1)
     views = [_view(data, run, task, components, zero, intervals.get((run, task))) for run, task in curves]

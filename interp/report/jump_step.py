@@ -75,7 +75,7 @@ def jump_step_figure(
 
 def _tick(label: str, runs: list[str], params: pd.Series) -> str:
     n = params.reindex(runs).dropna()
-    name = "<br>".join(escape(word) for word in label.split(" "))
+    name = "<br>".join(escape(style.shortened(word, 18)) for word in label.split(" "))
     return name + (
         f"<br><span style='color:{style.MUTED}'>{style.short(round(float(n.iloc[0]), -2))} par.</span>"
         if len(n)
@@ -87,7 +87,8 @@ def _columns(part: pd.DataFrame, styles: dict[str, Any], labels: list[str], zero
     traces = []
     for place, label in enumerate(labels):
         rows = part[[styles[run].label == label for run in part["run"]]].sort_values("run")
-        spread = np.linspace(-0.22, 0.22, len(rows)) if len(rows) > 1 else np.zeros(len(rows))
+        half = min(0.42, 0.22 + 0.004 * len(rows))
+        spread = np.linspace(-half, half, len(rows)) if len(rows) > 1 else np.zeros(len(rows))
         rows = rows.assign(x=place + spread)
         colour = styles[rows["run"].iloc[0]].colour if len(rows) else style.GREY
         jumped, still = rows[rows["jumped"]], rows[~rows["jumped"]]
@@ -116,6 +117,7 @@ def _columns(part: pd.DataFrame, styles: dict[str, Any], labels: list[str], zero
 
 def _intervals(rows: pd.DataFrame, colour: str, zero: float) -> list[go.Scatter]:
     x, y = [], []
+    wide = float(np.clip(120 / len(rows), 1.5, 6))  # many runs: thin enough to be told apart
     for row in rows_of(rows):
         x += [row.x, row.x, None]
         y += [*style.placed([row.step_before, row.step_after], zero), None]
@@ -126,13 +128,13 @@ def _intervals(rows: pd.DataFrame, colour: str, zero: float) -> list[go.Scatter]
     ]
     return [
         go.Scatter(
-            x=x, y=y, mode="lines", line={"color": style.see_through(colour, 0.4), "width": 6}, hoverinfo="skip"
+            x=x, y=y, mode="lines", line={"color": style.see_through(colour, 0.4), "width": wide}, hoverinfo="skip"
         ),
         go.Scatter(
             x=rows["x"],
             y=style.placed(middle.to_numpy(float), zero),
             mode="markers",
-            marker={"size": 9, "color": colour},
+            marker={"size": wide + 3, "color": colour},
             text=text,
             hovertemplate="%{text}<extra></extra>",
         ),

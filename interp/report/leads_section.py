@@ -12,6 +12,7 @@ from interp.figures import style
 from interp.leads.gain import LEAST_EVENTS
 from interp.report import tables
 from interp.report.board import Board
+from interp.report.headline import leading_clause
 from interp.report.leads import forecast_points, leads_figures
 from interp.report.section import Material, Section, caption, figure_html, section
 
@@ -64,7 +65,7 @@ def leads_section(material: Material) -> Section | str:
     return section(
         "leads",
         "Leads",
-        "Leads",
+        leading_clause(material.board, material.table),
         "".join(parts),
         leads=material.board.frame(),
         onsets=material.onsets,

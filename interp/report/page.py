@@ -21,7 +21,7 @@ from interp.report.onsets import COLUMNS as ONSET_COLUMNS
 from interp.report.onsets import onset_data
 from interp.report.outcomes import jump_frame, outcomes, target_curves
 from interp.report.rows import rows_of
-from interp.report.section import Material, Section
+from interp.report.section import ASKS, Material, Section
 from interp.report.sections import sections
 from interp.report.sources import Source, read_source
 
@@ -149,7 +149,11 @@ def _write_data(folder: Path, shown: list[Section]) -> None:
 
 def _page(found: Source, material: Material, shown: list[Section], left_out: list[tuple[str, str]]) -> str:
     made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    body = "".join(f'<section id="{s.id}"><h2>{escape(s.title)}</h2>{s.html}</section>' for s in shown)
+    body = "".join(
+        f'<section id="{s.id}" aria-labelledby="{s.id}-answer"><p class="asks">{escape(ASKS.get(s.id, s.nav))}</p>'
+        f'<h2 id="{s.id}-answer">{escape(s.title)}</h2>{s.html}</section>'
+        for s in shown
+    )
     links = "".join(f'<a href="#{s.id}">{escape(s.nav)}</a>' for s in shown)
     missing = "".join(f"<li>{escape(title)}: {escape(reason)}.</li>" for title, reason in left_out)
     return f"""<!DOCTYPE html>
@@ -158,8 +162,8 @@ def _page(found: Source, material: Material, shown: list[Section], left_out: lis
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <title>{escape(found.name)}: jumps and leads</title>
 <style>{assets.CSS}</style></head>
-<body><nav><div><b>{escape(found.name)}</b>{links}</div></nav>
-<main><header><p class="eyebrow">{escape(_scope(found.table))}</p>
+<body><a class="skip" href="#content">Skip to the content</a><nav aria-label="sections"><div><b>{escape(found.name)}</b>{links}</div></nav>
+<main id="content"><header><p class="eyebrow">{escape(_scope(found.table))}</p>
 <h1>{_headline_html(found, material)}</h1>{_cards_html(material)}</header>
 {body}
 {f'<section class="left-out"><h2>Left out</h2><ul>{missing}</ul></section>' if missing else ""}

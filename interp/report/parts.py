@@ -99,11 +99,16 @@ def parts_section(material: Material) -> Section | str:
     return section(
         "parts",
         "Parts",
-        "Behaviour part by part",
+        _answer(data, parts_jumps(material.jumps)),
         caption(text) + figure_html("fig-parts", figure),
         parts=data,
         part_jumps=parts_jumps(material.jumps),
     )
+
+
+def _answer(data: pd.DataFrame, events: pd.DataFrame) -> str:
+    jumped = len(events[["task", "measure", "part", "run"]].drop_duplicates())
+    return f"{jumped} of {len(data[['task', 'measure', 'part', 'run']].drop_duplicates())} curves of parts jumped"
 
 
 def _part(component: str, position: Any) -> str:

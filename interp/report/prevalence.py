@@ -43,8 +43,17 @@ def prevalence_section(material: Material) -> Section | str:
             "p: the groups' shares differ as much when groups are dealt out at random to whole tasks, or to whole runs."
         )
         parts += ["<h3>What goes with it</h3>", caption(note), _moderator_table(moderators)]
-    return section("prevalence", "Prevalence", "How often curves jump", "".join(parts),
+    return section("prevalence", "Prevalence", _answer(found), "".join(parts),
                    prevalence=shares, moderators=moderators)  # fmt: skip
+
+
+def _answer(found: Prevalence) -> str:
+    """The share of curves that jump, of the measure that most curves are of."""
+    rows = [row for row in found.shares if row["group"] == "all" and row["kind"] == "abrupt"]
+    if not rows:
+        return "how often cannot be told from these curves"
+    most = max(rows, key=lambda row: row["n"])
+    return f"{style.percent(most['share'])} of the curves of {style.pretty(str(most['measure']))} rise abruptly ({_interval(most)})"
 
 
 def prevalence_figure(found: Prevalence) -> go.Figure:

@@ -35,9 +35,27 @@ class Material:
     reasons: Mapping[str, str]
 
 
+ASKS = {
+    "behaviour": "When does behaviour change?",
+    "parts": "Do its parts change together?",
+    "aligned": "What moves before?",
+    "prevalence": "How often do curves jump?",
+    "components": "Which parts of the model carry it?",
+    "when": "When do runs jump?",
+    "formed": "Was the circuit there first?",
+    "circuit": "Which circuit is it?",
+    "leads": "What would have warned us?",
+    "jumps": "Which jumps are there?",
+    "failures": "What is not there?",
+    "provenance": "Where does it come from?",
+}
+"""The question of each section."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Section:
-    """One section: `html` holds its body, `data` what its figures draw, by name."""
+    """One section: `title` is the answer to the question of its `id`, `html` its body, `data` what its figures draw, by
+    name."""
 
     id: str
     nav: str
@@ -53,7 +71,7 @@ def figure_html(name: str, figure: go.Figure) -> str:
     safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     height = int(figure.layout.height or 400)
     return (
-        f'<div class="figure" id="{name}" style="height:{height}px"></div>'
+        f'<div class="figure" id="{name}" style="height:{height}px" role="group" aria-label="figure"></div>'
         f'<script type="application/json" id="{name}-data">{safe}</script>'
     )
 
@@ -64,4 +82,5 @@ def caption(text: str) -> str:
 
 
 def section(place: str, nav: str, title: str, html: str, **data: pd.DataFrame) -> Section:
-    return Section(id=place, nav=nav, title=title, html=html, data=data)
+    """`title`: the answer, begun with a capital here."""
+    return Section(id=place, nav=nav, title=title[0].upper() + title[1:], html=html, data=data)

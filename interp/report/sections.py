@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from html import escape
+from typing import Any
 
 import pandas as pd
 
@@ -14,9 +15,10 @@ from interp.figures import style
 from interp.figures.circuit import circuit_data, draw_circuits
 from interp.report import tables
 from interp.report.aligned import MAX_PANELS, aligned_data, aligned_figure
-from interp.report.behaviour import MAX_CURVES, MAX_RUNS, behaviour_data, behaviour_figure
+from interp.report.answers import strongest, tally, what_carries, what_changed, what_moved, when_they_jump
+from interp.report.behaviour import MAX_RUNS, behaviour_data, behaviour_figure
 from interp.report.formation_section import formation_section
-from interp.report.heatmap import heatmap_data, heatmap_figure, heatmap_measure
+from interp.report.heatmap import heatmap_data, heatmap_figure, heatmap_limit, heatmap_measure
 from interp.report.jump_step import jump_step_data, jump_step_figure
 from interp.report.leads_section import leads_section
 from interp.report.outcomes import behaviour, jump_frame, run_styles
@@ -50,16 +52,6 @@ def sections(material: Material) -> tuple[list[Section], list[tuple[str, str]]]:
     return shown, [(title, reason) for title, reason in made.items() if isinstance(reason, str)]
 
 
-def _tally(found: pd.DataFrame) -> str:
-    """n and censoring in words."""
-    k, n = int(found["jumped"].sum()), len(found)
-    rest = found.loc[~found["jumped"], "kind"]
-    named = {kind: int((rest == kind).sum()) for kind in ("artefact", "spike", "undetermined")}
-    named = {"censored": len(rest) - sum(named.values()), **named}
-    others = "".join(f", {count} {word}" for word, count in named.items() if count)
-    return f"{k} of {n} {'run' if n == 1 else 'runs'} jumped{others}"
-
-
 def _behaviour(material: Material) -> Section | str:
     curves = behaviour(material.table)
     if not curves["value"].notna().any():
@@ -70,7 +62,7 @@ def _behaviour(material: Material) -> Section | str:
         text += "No jump has been looked for, so none is marked."
     else:
         told = "; ".join(
-            f"{task}, {style.pretty(m)}: {_tally(found)}" for (task, m), found in list(material.found.items())[:3]
+            f"{task}, {style.pretty(m)}: {tally(found)}" for (task, m), found in list(material.found.items())[:3]
         )
         text += (
             "Bars below run from the last checkpoint under 10 % of the rise to the first over 90 %; an open "
@@ -80,14 +72,16 @@ def _behaviour(material: Material) -> Section | str:
     if n > MAX_RUNS:
         text += f" {MAX_RUNS} of the {n} runs are drawn, evenly chosen."
     n_curves = len(curves[["task", "measure"]].drop_duplicates())
-    if n_curves > MAX_CURVES:
-        text += f" {MAX_CURVES} of {n_curves} tasks and measures can be chosen, those with most jumps first."
     figure = behaviour_figure(material.table, material.jumps, controls=material.controls)
+    menus = figure.layout.updatemenus
+    shown = len(menus[0].buttons) if menus else 1
+    if n_curves > shown:
+        text += f" {shown} of {n_curves} tasks and measures can be chosen, those with most jumps first."
     html = caption(text) + figure_html("fig-behaviour", figure)
     return section(
         "behaviour",
         "Behaviour",
-        "Behaviour over training",
+        what_changed(material),
         html,
         behaviour=behaviour_data(material.table, material.jumps),
     )
@@ -120,14 +114,14 @@ def _aligned(material: Material) -> Section | str:
         text += f" {n_panels} of {n_indicators} indicators are drawn."
     figure = aligned_figure(table, material.jumps, board=material.board, target=curve, data=data)
     html = caption(text) + figure_html("fig-aligned", figure)
-    return section("aligned", "Indicators", "Indicators aligned on the jump", html, aligned=data)
+    return section("aligned", "Indicators", what_moved(material, curve), html, aligned=data)
 
 
 def _heatmap(material: Material) -> Section | str:
     measure = heatmap_measure(material.table)
-    if measure is None:
+    data = heatmap_data(material.table, measure=measure) if measure else pd.DataFrame()
+    if measure is None or data.empty:
         return "the table holds no patching effect of components (L0H1, L0.mlp …)"
-    data = heatmap_data(material.table, measure=measure)
     unit = next((str(u) for u in material.table.loc[material.table["measure"] == measure, "unit"] if str(u)), "")
     text = (
         f"What each head and MLP carries, by {style.pretty(measure)}{f' ({unit})' if unit else ''}: blue helps "
@@ -135,12 +129,12 @@ def _heatmap(material: Material) -> Section | str:
         "Choose a run above and a checkpoint below: the dark line on the left stands at that checkpoint, the "
         "grid on the right shows its heads × layers. "
         f"Dashed lines are the run's jump interval. Colours have one scale for all runs "
-        f"({data['run'].nunique()} measured)."
+        f"({data['run'].nunique()} measured), cut at {style.number(heatmap_limit(data), 2)}, so that no single run fills it."
     )
     html = caption(text) + figure_html(
         "fig-heatmap", heatmap_figure(material.table, material.jumps, measure=measure, controls=material.controls)
     )
-    return section("components", "Components", "The circuit forming, component by component", html, components=data)
+    return section("components", "Components", what_carries(material, data), html, components=data)
 
 
 def _jump_step(material: Material) -> Section | str:
@@ -151,7 +145,7 @@ def _jump_step(material: Material) -> Section | str:
         return "the table holds no behaviour"
     if data["run"].nunique() < 2:
         return "there is one run only, so nothing to compare"
-    told = "; ".join(f"{task}: {_tally(part)}" for task, part in list(data.groupby("task", sort=False))[:3])
+    told = "; ".join(f"{task}: {tally(part)}" for task, part in list(data.groupby("task", sort=False))[:3])
     text = (
         "One bar a run, from the last checkpoint before its jump to the first after, with the midpoint as a "
         "dot. Open arrows are runs that had not "
@@ -160,7 +154,7 @@ def _jump_step(material: Material) -> Section | str:
     html = caption(text) + figure_html(
         "fig-jump-step", jump_step_figure(material.table, material.jumps, controls=material.controls)
     )
-    return section("when", "When", "When runs jump", html, jump_step=data)
+    return section("when", "When", when_they_jump(material), html, jump_step=data)
 
 
 def _circuits(material: Material) -> Section | str:
@@ -178,20 +172,38 @@ def _circuits(material: Material) -> Section | str:
     names = {key: f"{key[0]} · {key[1]}" if several else key[0] for key in curves}
     trajectories = {names[key]: dict(material.circuits[key]) for key in curves}
     marks = {names[key]: _marks(sorted(material.circuits[key]), *jumped[key]) for key in curves if key in jumped}
-    figure = draw_circuits(trajectories, marks=marks)
+    measure, courses = _courses(material, names)
+    figure = draw_circuits(trajectories, marks=marks, beside=courses, beside_title=style.pretty(measure))
     data = pd.concat(
         [circuit_data(dict(material.circuits[key])).assign(run=key[0], task=key[1]) for key in curves],
         ignore_index=True,
     )
-    how = "Move the slider to watch it form" if any(len(one) > 1 for one in trajectories.values()) else "One checkpoint"
+    how = (
+        "Play it, or move the slider, to watch it form beside the behaviour below"
+        if any(len(one) > 1 for one in trajectories.values())
+        else "One checkpoint"
+    )
     more = f" {MAX_DRAWN} of {len(material.circuits)} can be chosen." if len(material.circuits) > MAX_DRAWN else ""
     text = (
         f"{how}{'; choose the run above' if len(curves) > 1 else ''}. Layers go up, heads across, MLPs are squares; blue "
-        f"helps the metric, red hurts it, width and colour share one scale over all runs and checkpoints. "
+        f"helps the metric, red hurts it, width and colour share one scale over all runs and checkpoints, on which a run far "
+        "above the others is cut. "
         f"{_about_edges(material, data)}{more}"
     )
     html = caption(text) + figure_html("fig-circuit", figure)
-    return section("circuit", "Circuit", "The circuit drawn", html, circuit=data)
+    return section("circuit", "Circuit", strongest(data, curves[0]), html, circuit=data)
+
+
+def _courses(material: Material, names: Mapping[tuple[str, str], str]) -> tuple[str, dict[str, Any]]:
+    """The behaviour that is judged, and its curve (steps, values) in each of the runs, where all of them have it."""
+    measures = {measure for task, measure in material.found if task in {task for _, task in names}}
+    curves = behaviour(material.table)
+    for measure in sorted(measures):
+        own = curves[curves["measure"] == measure].sort_values("step")
+        by_run = {key: part for key, part in own.groupby(["run", "task"]) if part["value"].notna().any()}
+        if names.keys() <= by_run.keys():
+            return measure, {shown: (by_run[key]["step"], by_run[key]["value"]) for key, shown in names.items()}
+    return "", {}
 
 
 def _about_edges(material: Material, data: pd.DataFrame) -> str:
@@ -224,7 +236,7 @@ def _jumps(material: Material) -> Section | str:
         f'{caption(text)}<div><input class="filter" type="search" placeholder="filter rows" aria-label="filter rows">'
         f"{tables.jumps_table(part)}</div>"
     )
-    return section("jumps", "Jumps", "Jumps", html, jumps=frame)
+    return section("jumps", "Jumps", f"{events} jumps in {len(part)} entries of behaviour curves", html, jumps=frame)
 
 
 def _failures(material: Material) -> Section | str:
@@ -233,7 +245,9 @@ def _failures(material: Material) -> Section | str:
     n = len(material.failures)
     what, them = ("measurement", "it") if n == 1 else ("measurements", "them")
     text = f"{n} {what} failed; everything above is computed without {them}."
-    return section("failures", "Failures", "Failures", caption(text) + tables.failures_table(material.failures))
+    return section(
+        "failures", "Failures", f"{n} {what} failed", caption(text) + tables.failures_table(material.failures)
+    )
 
 
 def _provenance(material: Material) -> Section:
