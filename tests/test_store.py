@@ -46,6 +46,34 @@ def test_a_broken_shard_counts_as_absent(tmp_path):
     assert store.status(tmp_path)["missing"] == ["uk"]
 
 
+def test_a_reader_finds_what_was_written_anew_since_it_looked(tmp_path, monkeypatch):
+    planned(tmp_path, "k")
+    store.append(tmp_path, [row("k")])
+    stale = shards.shards(tmp_path)
+    store.append(tmp_path, [row("k", cost=2.0)])
+    store.write_failures(tmp_path, "uk", [{"unit": "uk", "error": "boom"}])
+    listed = store._visible(tmp_path, "failures/*.json")
+    store.write_failures(tmp_path, "uk", [])
+    assert not stale[0].exists()
+    monkeypatch.setattr(shards, "shards", lambda run: stale)
+    monkeypatch.setattr(store, "shards", lambda run: stale)
+    monkeypatch.setattr(store, "_visible", lambda run, pattern: listed if "failures" in pattern else stale)
+    assert list(store.read(tmp_path)["value"]) == [0.5]
+    assert store.status(tmp_path)["failures"] == []
+    assert store.keys(tmp_path) == {"k"}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_two_writers_of_one_unit_never_remove_each_others(order, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_remove_older", lambda *_: None)
+    written = [store.append(tmp_path, [row("k", cost=cost)]) for cost in (1.0, 2.0)]
+    monkeypatch.undo()
+    assert len(set(written)) == 2
+    for which in order:
+        store._remove_older(written[which], set(written))
+    assert shards.shards(tmp_path) == [written[1]]
+
+
 def test_status_counts_and_names(tmp_path):
     planned(tmp_path, "k1", "k2")
     store.append(tmp_path, [row("k1")])

@@ -21,6 +21,9 @@ PART_ROWS = 20_000
 """Rows of a part, at least, where there are as many. A choice: some 20 MB while it is written as text; fewer rows cost time,
 because every part is checked on its own."""
 
+SUCCESSORS = 3
+"""How often a shard may be replaced while it is looked for. A choice: a unit is measured as often as processes fail, at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shard:
@@ -142,8 +145,20 @@ def _opened(path: Path) -> parquet.ParquetFile:
     import pyarrow as pa
     from pyarrow import parquet
 
-    content = files.read_shard(path)
+    content = _content(path)
     try:
         return parquet.ParquetFile(pa.BufferReader(content))
     except (OSError, ValueError) as error:
         raise files.damaged(path) from error
+
+
+def _content(path: Path) -> bytes:
+    """What is in a shard, or in the one that has taken its place since the folder was listed: two processes may have measured
+    the same unit, and the second replaces what the first wrote."""
+    for _ in range(SUCCESSORS):
+        try:
+            return files.read_shard(path)
+        except FileNotFoundError:
+            keys_of_it = path.stem.partition("-")[0]
+            path = next(iter(sorted(path.parent.glob(f"{keys_of_it}*.parquet"))), path)
+    return files.read_shard(path)

@@ -68,9 +68,19 @@ def append(run: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     frame.to_parquet(content, index=False)
     name = _name(set(frame["key"]))
     path = files.write_shard(run / "shards", name, content.getvalue())
-    for older in {*path.parent.glob(f"{name}-*.parquet"), path.with_name(f"{name}.parquet")} - {path}:
-        older.unlink(missing_ok=True)
+    _remove_older(path, {*path.parent.glob(f"{name}-*.parquet"), path.with_name(f"{name}.parquet")})
     return path
+
+
+def _remove_older(path: Path, others: set[Path]) -> None:
+    """Removes what a shard stands in the place of; not what another process wrote at the same time and later, or each would
+    remove the other's."""
+    with suppress(FileNotFoundError):
+        mine = path.stat().st_mtime_ns, path.name
+        for other in others - {path}:
+            with suppress(FileNotFoundError):
+                if (other.stat().st_mtime_ns, other.name) < mine:
+                    other.unlink()
 
 
 def write_plan(run: Path, units: Iterable[tuple[str, Sequence[str]]]) -> None:
@@ -86,7 +96,10 @@ def integrity(run: str | Path) -> dict[str, list[str]]:
     """
     run, found = Path(run), {"damaged": [], "unsealed": []}  # type: ignore[var-annotated]
     for path in _files(run):
-        state = files.state(path)
+        try:
+            state = files.state(path)
+        except FileNotFoundError:  # replaced, or well again, since the folder was listed
+            continue
         if state != "sealed":
             found[state].append(str(path.relative_to(run)))
     return found
@@ -175,7 +188,7 @@ def failures(run: Path) -> list[dict[str, Any]]:
     for path in _visible(run, "failures/*.json"):
         try:
             entries = files.read_json(path)
-        except Damaged:
+        except (Damaged, FileNotFoundError):  # the latter: well again since the folder was listed
             continue
         blank = {"unit": "", "task": "", "measure": "", "error": ""}
         found += [{**blank, **entry} for entry in entries if isinstance(entry, dict)]
