@@ -20,6 +20,7 @@ WIDEN = 1.3  # of the gain's interval: the folds share training runs, so that ga
 SKEW, MOST_SKEW = 1.5, 1.4  # of its upper end
 LEAST_SCALE = 0.01  # a residual smaller than this is rounding, not a signal
 LEAST_EVENTS = 10
+TILE = 512  # rows that are gone through at a time, so that they stay near the core
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -47,6 +48,11 @@ class Contest:
     folds: tuple[Fold, ...]
     n_runs: int
     n_grid: int
+
+    @property
+    def cell(self) -> Int[np.ndarray, "row"]:
+        """Where each row lies in the table of all runs and grid steps, run-major."""
+        return self.rows.run * self.n_grid + self.rows.grid
 
 
 def contest(panel: Panel, trivial: Sequence[int], fold_of: Int[np.ndarray, "run"], spec: Spec) -> Contest | str:
@@ -101,12 +107,12 @@ def _recalibrated(logit: np.ndarray, label: np.ndarray, train: np.ndarray, stren
 
 
 def gains_by_run(
-    game: Contest, values: Float[np.ndarray, "series feature cell"], donor: Int[np.ndarray, "run"] | None = None
+    game: Contest, values: Float[np.ndarray, "cell series feature"], cell: Int[np.ndarray, "row"] | None = None
 ) -> Float[np.ndarray, "series run"]:
     """Sum over each run's rows of the held-out gain, in bits, of every series.
 
     values: standardised features, one cell for each run and grid step (run-major).
-    donor: whose series each run is given.
+    cell: the one that each row is given; by default its own.
 
     In each fold the part of the features that the baseline explains (a weighted projection at the baseline's fit) is
     taken out; the rest, scaled, with the baseline's logit and an intercept, enters a ridge logistic regression on top
@@ -114,31 +120,45 @@ def gains_by_run(
     small move gains is linear in it and so is its scatter between runs, what a full one loses by overshooting is
     quadratic, so that a small move tells a weak indicator from none where a whole one cannot.
     """
-    run = game.rows.run if donor is None else donor[game.rows.run]
-    cell = run * game.n_grid + game.rows.grid
-    flat = values.reshape(-1, values.shape[-1])
-    gain = np.zeros((len(values), len(cell)))
+    cell = game.cell if cell is None else cell
+    n_series, n_features = values.shape[1:]
+    flat, longest = values.reshape(len(values), -1), max(max(len(f.train), len(f.test)) for f in game.folds)
+    room = np.empty((longest, flat.shape[1]), flat.dtype)  # made once: large tables are slow to get from the system
+    design = np.empty((n_series, n_features + 2, longest), flat.dtype)
+    gain = np.zeros((n_series, len(cell)))
     for fold in game.folds:
-        x, x_test = np.take(flat, cell[fold.train], axis=1), np.take(flat, cell[fold.test], axis=1)
-        explained = x @ fold.projector
-        x -= explained @ fold.columns.T
-        x_test -= explained @ fold.test_columns.T
-        scale = np.maximum(np.sqrt((x**2).mean(axis=1, keepdims=True)), LEAST_SCALE)
-        x, x_test = _beside_baseline(x / scale, x_test / scale, fold, len(values))
-        weight = fit_many(x, fold.label, fold.offset, fold.strength)
-        move = TRUST * (weight[:, None, :] @ x_test)[:, 0]
+        x = np.take(flat, cell[fold.train], axis=0, out=room[: len(fold.train)], mode="clip")
+        explained = x.T @ fold.projector
+        inside = _left(x, fold.columns, explained, fold.offset, fold, design)
+        power = np.stack([np.square(features).mean(axis=1, keepdims=True) for features in inside[:, :-2]])
+        scale = np.maximum(np.sqrt(power), LEAST_SCALE)
+        inside[:, :-2] /= scale
+        weight = fit_many(inside, fold.label, fold.offset, fold.strength)
+        x = np.take(flat, cell[fold.test], axis=0, out=room[: len(fold.test)], mode="clip")
+        outside = _left(x, fold.test_columns, explained, fold.test_offset, fold, design)
+        outside[:, :-2] /= scale
+        move = TRUST * (weight[:, None, :] @ outside)[:, 0]
         gain[:, fold.test] = fold.test_loss - log_loss(fold.test_offset + move, fold.test_label)
     return _by_run(gain / np.log(2), game.rows.run, game.n_runs)
 
 
-def _beside_baseline(x: np.ndarray, x_test: np.ndarray, fold: Fold, n_series: int) -> tuple[np.ndarray, np.ndarray]:
-    """The design [series, feature + 2, row] of each series: its features, the baseline's logit, an intercept."""
-    middle = fold.offset.mean()
-    out = []
-    for features, offset in ((x, fold.offset), (x_test, fold.test_offset)):
-        own = np.broadcast_to(np.stack([offset - middle, np.ones_like(offset)]), (n_series, 2, len(offset)))
-        out.append(np.concatenate([features.reshape(n_series, -1, len(offset)), own], axis=1))
-    return out[0], out[1]
+def _left(
+    x: Float[np.ndarray, "row seriesfeature"],
+    columns: Float[np.ndarray, "row column"],
+    explained: Float[np.ndarray, "seriesfeature column"],
+    offset: Float[np.ndarray, "row"],
+    fold: Fold,
+    room: np.ndarray,
+) -> Float[np.ndarray, "series feature2 row"]:
+    """The design of each series: what the baseline leaves of its features, the baseline's logit, an intercept. By tiles of
+    rows, which stay near the core."""
+    out = room[..., : len(x)]
+    for first in range(0, len(x), TILE):
+        some = slice(first, first + TILE)
+        x[some] -= columns[some] @ explained.T
+        out[:, :-2, some] = x[some].T.reshape(len(out), -1, len(x[some]))
+    out[:, -2], out[:, -1] = offset - fold.offset.mean(), 1
+    return out
 
 
 def _by_run(x: np.ndarray, run: np.ndarray, n_runs: int) -> np.ndarray:
@@ -149,10 +169,10 @@ def _by_run(x: np.ndarray, run: np.ndarray, n_runs: int) -> np.ndarray:
     return out
 
 
-def cells(panel: Panel, series: Sequence[int]) -> Float[np.ndarray, "series feature cell"]:
+def cells(panel: Panel, series: Sequence[int]) -> Float[np.ndarray, "cell series feature"]:
     """The layout that `gains_by_run` reads: standardised features in single precision, run-major."""
     x = standardised(panel, series).astype(np.float32)
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2).reshape(len(x), len(USED), -1))
+    return np.ascontiguousarray(x.transpose(1, 2, 0, 3).reshape(-1, len(x), len(USED)))
 
 
 def interval(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+IN_CACHE = 2**17
+"""Numbers of a design that are gone through at a time (half a megabyte in single precision), so that they stay near the core."""
+
 
 def log_loss(
     logit: Float[np.ndarray, "*shape row"], label: Float[np.ndarray, "row"]
@@ -62,19 +65,25 @@ def fit_many(
     reach: float = 2.0,
 ) -> Float[np.ndarray, "model column"]:
     """For each model the minimum over w of Σ log_loss(offset + w·design) + ½ penalty Σ w², by Newton steps of length
-    ≤ `reach`.
+    ≤ `reach`, as many for each as the slowest needs.
 
     Columns are expected on a common scale of about 1; the arithmetic is in the precision of `design`.
     """
-    n_models, n_columns, _ = design.shape
-    weight = np.zeros((n_models, n_columns), design.dtype)
+    n_models, n_columns, n_rows = design.shape
+    weight, gradient = np.zeros((2, n_models, n_columns), design.dtype)
+    hessian = np.empty((n_models, n_columns, n_columns), design.dtype)
     ridge = (penalty * np.eye(n_columns)).astype(design.dtype)
-    transposed = design.transpose(0, 2, 1)
-    for _ in range(iterations):
-        p = sigmoid(offset + (weight[:, None, :] @ design)[:, 0])
-        gradient = (design @ (p - label)[:, :, None])[:, :, 0] + penalty * weight
-        hessian = (design * (p * (1 - p))[:, None, :]) @ transposed + ridge
-        move = np.linalg.solve(hessian, gradient[:, :, None])[:, :, 0]
+    size = min(n_models, 1 + IN_CACHE // (n_columns * n_rows))
+    room, p = np.empty((size, n_columns, n_rows), design.dtype), sigmoid(offset)[None]
+    for step in range(iterations):
+        for first in range(0, n_models, size):
+            some = slice(first, first + size)
+            x = design[some]
+            if step:
+                p = sigmoid(offset + (weight[some, None, :] @ x)[:, 0])
+            gradient[some] = (x @ (p - label)[:, :, None])[:, :, 0]
+            hessian[some] = np.multiply(x, (p * (1 - p))[:, None, :], out=room[: len(x)]) @ x.transpose(0, 2, 1)
+        move = np.linalg.solve(hessian + ridge, (gradient + penalty * weight)[:, :, None])[:, :, 0]
         length = np.sqrt((move**2).sum(axis=1, keepdims=True))
         weight -= move * np.minimum(1, reach / np.maximum(length, 1e-12))
         if length.max() < 0.05:  # Newton squares the error: what is left is about 2e-3

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import lgamma, log
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -45,37 +44,31 @@ def least_more(setting: Int[np.ndarray, "run"]) -> int:
 
 
 def exchanged_gains(
-    game: Contest, values: Float[np.ndarray, "series feature cell"], setting: Int[np.ndarray, "run"], spec: Spec
+    game: Contest, values: Float[np.ndarray, "cell series feature"], setting: Int[np.ndarray, "run"], spec: Spec
 ) -> Float[np.ndarray, "draw series"]:
     """Gain (bits a row) of every series in each exchange; one serves all series, to keep their dependence."""
     rng = np.random.default_rng([spec.seed, 23])
-    donors = [exchange(setting, rng) for _ in range(spec.permutations)]
-    return _draws(lambda donor: gains_by_run(game, values, donor).sum(axis=1) / len(game.rows.run), donors)
+    donors = [exchange(setting, rng)[game.rows.run] for _ in range(spec.permutations)]
+    return _draws(game, values, [donor * game.n_grid + game.rows.grid for donor in donors])
 
 
 def shifted_gains(
-    game: Contest, values: Float[np.ndarray, "series feature cell"], spec: Spec
+    game: Contest, values: Float[np.ndarray, "cell series feature"], spec: Spec
 ) -> Float[np.ndarray, "draw series"]:
     """Gain of every series when each run's series is turned in time by an offset of its own."""
     rng = np.random.default_rng([spec.seed, 29])
-    n_series, n_features, _ = values.shape
-    grid = np.arange(game.n_grid)
-    offsets = [rng.integers(1, max(2, game.n_grid), size=(game.n_runs, 1)) for _ in range(spec.shifts)]
-
-    def turned(offset: Int[np.ndarray, "run 1"]) -> Float[np.ndarray, "series"]:
-        cell = (np.arange(game.n_runs)[:, None] * game.n_grid + (grid + offset) % game.n_grid).ravel()
-        moved = np.take(values.reshape(n_series * n_features, -1), cell, axis=1).reshape(values.shape)
-        return gains_by_run(game, moved).sum(axis=1) / len(game.rows.run)
-
-    return _draws(turned, offsets)
+    offsets = [rng.integers(1, max(2, game.n_grid), size=game.n_runs)[game.rows.run] for _ in range(spec.shifts)]
+    turned = [(game.rows.grid + offset) % game.n_grid for offset in offsets]
+    return _draws(game, values, [game.rows.run * game.n_grid + grid for grid in turned])
 
 
 def _draws(
-    draw: Callable[[Any], Float[np.ndarray, "series"]], worlds: Sequence[Any]
+    game: Contest, values: Float[np.ndarray, "cell series feature"], worlds: Sequence[Int[np.ndarray, "row"]]
 ) -> Float[np.ndarray, "draw series"]:
     """Every world's gains, over the cores that there are: the arithmetic is numpy's, which lets go of the interpreter."""
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        return np.array(list(pool.map(draw, worlds)))
+        found = pool.map(lambda cell: gains_by_run(game, values, cell).sum(axis=1) / len(cell), worlds)
+        return np.array(list(found))
 
 
 def p_family(
