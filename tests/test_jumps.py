@@ -8,11 +8,12 @@ import pytest
 
 from interp.jumps import find_jumps, onset
 from interp.jumps.curve import log_axis, make_curve
-from interp.jumps.detectors._atoms import dictionary, pursue, shared, sigmoid
+from interp.jumps.detectors._atoms import dictionary, gap_at, pursue, shared, sigmoid
 from interp.jumps.detectors._design import make_readings
-from interp.jumps.detectors._fit import Data, gains, solve, worth
+from interp.jumps.detectors._fit import Data, gains, polish, solve, tame, worth
 from interp.jumps.detectors._spikes import find_spikes
 from interp.jumps.detectors.sigmoid_fit import sigmoid_fit
+from interp.jumps.instrument import INSTRUMENT
 from interp.jumps.null import autoregressive, dependence, leaps, p_value
 from interp.jumps.verdict import Limits
 
@@ -373,9 +374,32 @@ def test_gains_are_what_one_more_term_brings(rho):
     centres, widths = rng.uniform(0.5, 3.5, 12), rng.uniform(0.1, 2, 12)
     one = np.array([1.3]), np.array([0.4])
     fit = solve(data, *one)
-    for atom, gain in enumerate(gains(data, *one, centres, widths)):
+    white = data.white(np.column_stack([np.ones(25), sigmoid(data.x, *one)]))
+    atoms = data.white(sigmoid(data.x, centres, widths))
+    for atom, gain in enumerate(gains(white, data.white(data.y), atoms)):
         more = solve(data, np.append(1.3, centres[atom]), np.append(0.4, widths[atom]))
         assert fit.squares - more.squares == pytest.approx(gain, abs=1e-8)
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.7])
+def test_polishing_is_a_plain_search_of_the_local_lattice(rho):
+    """Column by column exchanged, the fit is the one that solving each candidate from nothing finds."""
+    data, _ = drawn(25, rho, 10)
+    fit = plain = solve(data, np.array([1.0, 2.5]), np.array([0.4, 0.9]))
+    for factor, reach in ((1.4, 0.6), (1.1, 0.2)):
+        for term in range(2):
+            far = max(float(gap_at(data.x, plain.centre[term])), 0.3 * plain.width[term]) * reach
+            tried = []
+            for stretch in factor ** np.arange(-3, 4):
+                for shift in far * np.linspace(-1, 1, 9):
+                    centre, width = plain.centre.copy(), plain.width.copy()
+                    centre[term] += shift
+                    width[term] = min(width[term] * stretch, INSTRUMENT.widest_term * np.ptp(data.x))
+                    tried.append(solve(data, centre, width))
+            best = min(tried, key=lambda one: one.squares)
+            moved = best.rise * np.ptp(sigmoid(data.x[[0, -1]], best.centre, best.width), axis=0)
+            plain = best if best.squares < plain.squares and tame(data, moved) else plain
+    assert polish(data, fit).squares == pytest.approx(plain.squares, rel=1e-9)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.7])

@@ -13,9 +13,10 @@ from scipy import optimize
 
 from interp.errors import InputError
 from interp.leads.alarms import peaks, score, stretches
-from interp.leads.baseline import at_risk
+from interp.leads.baseline import Rows, at_risk, fit_baseline
 from interp.leads.features import FEATURES, features
 from interp.leads.forecast import format_forecast
+from interp.leads.gain import TRUST, Contest, _fold, gains_by_run
 from interp.leads.horizon import auroc, average_precision
 from interp.leads.logistic import fit, fit_many, log_loss, sigmoid
 from interp.leads.nulls import exchange, log_exchanges, p_family, p_single
@@ -123,6 +124,50 @@ def test_logistic_fit_is_the_minimum_that_scipy_finds(seed: int) -> None:
     many = fit_many(np.stack([x.T, x[:, ::-1].T]), y, np.zeros(80), 0.5)
     np.testing.assert_allclose(many[0], fit(x, y, np.full(5, 0.5)), atol=2e-3)
     np.testing.assert_allclose(many[1], many[0][::-1], atol=2e-3)
+
+
+def contest_of(seed: int, n_runs: int = 20, n_grid: int = 9) -> tuple[Contest, np.ndarray, np.random.Generator]:
+    """A contest of two folds with a baseline of an intercept and one column, and the cells of three series of two features."""
+    rng = np.random.default_rng(seed)
+    run, grid = (axis.ravel() for axis in np.meshgrid(np.arange(n_runs), np.arange(n_grid - 1), indexing="ij"))
+    rows = Rows(run=run, grid=grid, label=(rng.random(len(run)) < 0.4).astype(float))
+    columns = np.column_stack([np.ones(len(run)), rng.standard_normal(len(run))])
+    fitted = fit_baseline(columns, rows, run % 2)
+    folds = [
+        _fold(columns, rows, np.flatnonzero(run % 2 != f.held), np.flatnonzero(run % 2 == f.held), f) for f in fitted
+    ]
+    game = Contest(rows=rows, folds=tuple(folds), n_runs=n_runs, n_grid=n_grid)
+    return game, rng.standard_normal((n_runs * n_grid, 3, 2)).astype(np.float32), rng
+
+
+def test_gains_are_those_of_the_plain_formula() -> None:
+    """Fold by fold and series by series, in double precision and without tiles."""
+    game, values, _ = contest_of(0)
+    plain = np.zeros((3, 20))
+    for fold in game.folds:
+        for k in range(3):
+            x = values[game.cell, k].astype(float)
+            part = x[fold.train].T @ fold.projector
+            inside, outside = x[fold.train] - fold.columns @ part.T, x[fold.test] - fold.test_columns @ part.T
+            scale, middle = np.sqrt((inside**2).mean(axis=0)), fold.offset.mean()
+            inside = np.column_stack([inside / scale, fold.offset - middle, np.ones(len(inside))])
+            outside = np.column_stack([outside / scale, fold.test_offset - middle, np.ones(len(outside))])
+            weight = fit_many(inside.T[None], fold.label, fold.offset, fold.strength)[0]
+            loss = log_loss(fold.test_offset + TRUST * outside @ weight, fold.test_label)
+            np.add.at(plain[k], game.rows.run[fold.test], (fold.test_loss - loss) / np.log(2))
+    np.testing.assert_allclose(gains_by_run(game, values), plain, atol=1e-5)
+
+
+def test_gains_do_not_depend_on_tiles_and_a_cell_is_whose_values_a_row_is_given(monkeypatch) -> None:
+    game, values, rng = contest_of(1)
+    own = gains_by_run(game, values)
+    order = rng.permutation(20)
+    moved = values.reshape(20, 9, 3, 2)[order].reshape(values.shape)
+    cell = order[game.rows.run] * game.n_grid + game.rows.grid
+    np.testing.assert_array_equal(gains_by_run(game, values, cell), gains_by_run(game, moved))
+    monkeypatch.setattr("interp.leads.gain.TILE", 7)
+    monkeypatch.setattr("interp.leads.logistic.IN_CACHE", 1)
+    np.testing.assert_allclose(gains_by_run(game, values), own, atol=1e-6)
 
 
 def test_separable_data_stay_finite() -> None:

@@ -44,21 +44,16 @@ def p_value(
     n_terms: int,
     leap: float = 0.0,
     dependent: bool = True,
-    worst: bool = True,
 ) -> float:
     """The largest P(null statistic >= statistic) over the coefficients that residuals of a lag-1 near `lag` leave open.
 
     statistic: ln(SSE of a constant / SSE of the fit), after `n_terms` sigmoids. leap: that of `leaps`; the p-value is
     that of the more telling of the two, each at its share of the level. A coefficient is ruled out where `lag`
     lies in either RULED_OUT tail of its own series; where all are, the nearest counts. Beyond the 95 % quantile of the
-    NEIGHBOURS series of nearest lag the tail is exponential. With `worst` false the coefficients are averaged over
-    instead: for what is asked of a curve that has been found to change.
+    NEIGHBOURS series of nearest lag the tail is exponential.
     """
     nearest = min(_SIZES, key=lambda size: abs(np.log(size / n_points)))
     statistics, lags, leapt = _null(nearest, min(n_terms, max_terms(nearest)))
-    if not worst:
-        near = np.argsort(np.abs(lags - lag), axis=None, kind="stable")[: 4 * NEIGHBOURS]
-        return _tail(statistics.ravel()[near] if dependent else statistics[0], statistic)
     if dependent:
         below = (lags <= lag).mean(1)
         left_open = np.minimum(below, 1 - below) >= RULED_OUT
@@ -68,8 +63,8 @@ def p_value(
         left_open = np.arange(len(lags)) == 0
     lags, statistics, leapt = lags[left_open], statistics[left_open], leapt[left_open]
     near = np.argsort(np.abs(lags - lag), axis=1, kind="stable")[:, : NEIGHBOURS if dependent else None]
-    fitted = max(_tail(values, statistic) for values in np.take_along_axis(statistics, near, axis=1))
-    leaping = max(_tail(values, leap) for values in np.take_along_axis(leapt, near, axis=1))
+    fitted = _tail(np.take_along_axis(statistics, near, axis=1), statistic)
+    leaping = _tail(np.take_along_axis(leapt, near, axis=1), leap)
     return min(fitted / (1 - LEAP_SHARE), leaping / LEAP_SHARE, 1.0)
 
 
@@ -99,12 +94,14 @@ def leaps(y: Float[ndarray, "curve point"], least: float = 0.0) -> Float[ndarray
     return np.asarray(size[:, -1] / np.maximum(np.sqrt((size[:, :-3] ** 2).mean(1)), max(least, 1e-12)))
 
 
-def _tail(values: Float[ndarray, "series"], statistic: float) -> float:
-    """Share of the values at or above the statistic; beyond their 95 % quantile an exponential of the mean excess."""
-    edge, knee = np.quantile(values, [0.95, 0.8])
-    if statistic <= edge:
-        return float(max((values >= statistic).mean(), 0.05))
-    return float(max(0.05 * np.exp(-(statistic - edge) / max((values[values > knee] - knee).mean(), 1e-9)), 1e-12))
+def _tail(values: Float[ndarray, "coefficient series"], statistic: float) -> float:
+    """The largest share, over coefficients, of the values at or above the statistic; beyond their 95 % quantile an
+    exponential of the mean excess."""
+    edges, knees = np.quantile(values, [0.95, 0.8], axis=1)
+    if (statistic <= edges).any():  # beyond no edge is the share less than at one
+        return float(max((values[statistic <= edges] >= statistic).mean(1).max(), 0.05))
+    excess = [max((own[own > knee] - knee).mean(), 1e-9) for own, knee in zip(values, knees, strict=True)]
+    return float(max((0.05 * np.exp(-(statistic - edges) / excess)).max(), 1e-12))
 
 
 def dependence(lag: float, *, n_points: int, n_terms: int) -> float:

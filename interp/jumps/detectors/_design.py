@@ -122,11 +122,12 @@ def make_readings(
     """Rises of given shapes, centres and widths, in order of shape."""
     order = np.argsort(shape, kind="stable")
     shape, centre, width = shape[order], centre[order], width[order]
-    parts = []
-    for kind, one in enumerate(shapes):
-        own = shape == kind
-        if own.any():
-            parts.append(placed(one, x[:, None], centre[own], width[own]))
+    edges = np.searchsorted(shape, np.arange(len(shapes) + 1))
+    parts = [
+        placed(one, x[:, None], centre[first:stop], width[first:stop])
+        for one, first, stop in zip(shapes, edges[:-1], edges[1:], strict=True)
+        if first < stop
+    ]
     return Readings(x=x, shape=shape, centre=centre, width=width, values=np.concatenate(parts, axis=1))
 
 

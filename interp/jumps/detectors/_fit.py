@@ -11,6 +11,9 @@ from numpy import ndarray
 from interp.jumps.detectors._atoms import gap_at, grid_of, sigmoid, unwhiten, whiten
 from interp.jumps.instrument import INSTRUMENT
 
+_SHIFTS, _STRETCHES = np.linspace(-1, 1, 9), np.arange(-3, 4)
+"""The local lattice on which a term is refined."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Data:
@@ -77,8 +80,24 @@ def weighted(data: Data, sigma: Float[ndarray, "point"], fit: Fit) -> Data:
 
 def solve(data: Data, centre: Float[ndarray, "term"], width: Float[ndarray, "term"]) -> Fit:
     """The least-squares rises for given centres and widths."""
-    design = np.column_stack([np.ones(len(data)), sigmoid(data.x, centre, width)])
-    white, target = data.white(design), data.white(data.y)
+    design = _design(data, centre, width)
+    return _solved(centre, width, design, data.white(design), data.white(data.y))
+
+
+def _design(data: Data, centre: Float[ndarray, "term"], width: Float[ndarray, "term"]) -> Float[ndarray, "point term1"]:
+    """A constant and sigmoids."""
+    design = np.ones((len(data), 1 + len(centre)))
+    design[:, 1:] = sigmoid(data.x, centre, width)
+    return design
+
+
+def _solved(
+    centre: Float[ndarray, "term"],
+    width: Float[ndarray, "term"],
+    design: Float[ndarray, "point term1"],
+    white: Float[ndarray, "point term1"],
+    target: Float[ndarray, "point"],
+) -> Fit:
     weights = np.linalg.lstsq(white, target, rcond=1e-9)[0]
     squares = float(((target - white @ weights) ** 2).sum())
     return Fit(centre=centre, width=width, rise=weights[1:], at=design @ weights, squares=squares)
@@ -86,38 +105,38 @@ def solve(data: Data, centre: Float[ndarray, "term"], width: Float[ndarray, "ter
 
 def polish(data: Data, fit: Fit) -> Fit:
     """Refine centres and widths on a fine local lattice, one term at a time."""
-    for factor, reach in ((1.4, 0.6), (1.1, 0.2)):
+    widest, target = INSTRUMENT.widest_term * (data.x[-1] - data.x[0]), data.white(data.y)
+    design = _design(data, fit.centre, fit.width)
+    white = data.white(design)
+    for stretch, reach in ((1.4**_STRETCHES, 0.6), (1.1**_STRETCHES, 0.2)):
         for term in range(len(fit.centre)):
-            shift = max(float(gap_at(data.x, fit.centre[term])), 0.3 * fit.width[term]) * reach * np.linspace(-1, 1, 9)
-            stretch = factor ** np.arange(-3, 4)
-            stretched = np.minimum(fit.width[term] * stretch, INSTRUMENT.widest_term * np.ptp(data.x))
-            centre, width = (a.ravel() for a in np.meshgrid(fit.centre[term] + shift, stretched))
-            others = np.arange(len(fit.centre)) != term
-            best = int(gains(data, fit.centre[others], fit.width[others], centre, width).argmax())
+            shift = max(float(gap_at(data.x, fit.centre[term])), 0.3 * fit.width[term]) * reach * _SHIFTS
+            centre = np.concatenate([fit.centre[term] + shift] * len(stretch))
+            width = np.repeat(np.minimum(fit.width[term] * stretch, widest), len(shift))
+            atoms = sigmoid(data.x, centre, width)
+            bright = data.white(atoms)
+            best = int(gains(np.delete(white, 1 + term, axis=1), target, bright).argmax())
             centres, widths = fit.centre.copy(), fit.width.copy()
             centres[term], widths[term] = centre[best], width[best]
-            candidate = solve(data, centres, widths)
+            tried, whitened = design.copy(), white.copy()
+            tried[:, 1 + term], whitened[:, 1 + term] = atoms[:, best], bright[:, best]
+            candidate = _solved(centres, widths, tried, whitened, target)
             if candidate.squares < fit.squares and tame(data, candidate.rise * _moves(data, candidate)):
-                fit = candidate
+                fit, design, white = candidate, tried, whitened
     return fit
 
 
 def gains(
-    data: Data,
-    centre: Float[ndarray, "term"],
-    width: Float[ndarray, "term"],
-    more_centres: Float[ndarray, "atom"],
-    more_widths: Float[ndarray, "atom"],
+    white: Float[ndarray, "point term"], target: Float[ndarray, "point"], atoms: Float[ndarray, "point atom"]
 ) -> Float[ndarray, "atom"]:
-    """The fall of the sum of squares that each further sigmoid would bring beside some."""
-    basis, residual = _explained(data, centre, width)
-    atoms = data.white(sigmoid(data.x, more_centres, more_widths))
+    """The fall of the sum of squares that each further atom would bring beside some terms, all whitened."""
+    basis, residual = _explained(white, target)
     return _gain((atoms**2).sum(0), basis.T @ atoms, residual @ atoms)
 
 
 def worth(data: Data, fit: Fit) -> Float[ndarray, "point"]:
     """The fall of the sum of squares when each point alone is set aside: the gain of a unit vector as one more term."""
-    basis, residual = _explained(data, fit.centre, fit.width)
+    basis, residual = _explained(data.white(_design(data, fit.centre, fit.width)), data.white(data.y))
     power = np.full(len(data), 1 + data.rho**2)
     power[[0, -1]] = 1
     shared, overlap = unwhiten(basis, data.rho).T * data.weight, unwhiten(residual, data.rho) * data.weight
@@ -125,13 +144,11 @@ def worth(data: Data, fit: Fit) -> Float[ndarray, "point"]:
 
 
 def _explained(
-    data: Data, centre: Float[ndarray, "term"], width: Float[ndarray, "term"]
+    white: Float[ndarray, "point term"], target: Float[ndarray, "point"]
 ) -> tuple[Float[ndarray, "point term"], Float[ndarray, "point"]]:
-    """An orthonormal basis of what a constant and some terms can say, whitened, and what they leave."""
-    design = np.column_stack([np.ones(len(data)), sigmoid(data.x, centre, width)])
-    basis, upper = np.linalg.qr(data.white(design))
+    """An orthonormal basis of what a whitened constant and terms can say, and what they leave of the whitened values."""
+    basis, upper = np.linalg.qr(white)
     basis = basis[:, np.abs(np.diag(upper)) > 1e-9]
-    target = data.white(data.y)
     return basis, target - basis @ (basis.T @ target)
 
 

@@ -106,29 +106,30 @@ def _closer(
 ) -> tuple[Readings, bool]:
     """A lattice, shape by shape, over the readings that leave at most `most`, or around the best one; and whether it
     is as fine as those readings are many."""
-    shape, centre, width, done = [], [], [], True
-    for kind in range(len(shapes)):
-        own = np.flatnonzero(table.shape == kind)
-        if not len(own):
+    kinds, ends, done = [], [], True
+    edges = np.searchsorted(table.shape, np.arange(len(shapes) + 1))
+    for kind, own in enumerate(map(slice, edges[:-1].tolist(), edges[1:].tolist())):
+        if own.start == own.stop:
             continue
-        best = own[squares[own].argmin()]
-        near = own[squares[own] <= most]
-        near = near if len(near) else np.array([best])
-        c, w = table.centre[near], table.width[near]
-        at, wide = float(table.centre[best]), float(table.width[best])
-        others = np.unique(table.width[own])
-        place = int(np.searchsorted(others, wide))
+        left, c, w = squares[own], table.centre[own], table.width[own]
+        best, near = int(left.argmin()), left <= most
+        at, wide = float(c[best]), float(w[best])
+        near[best] |= not near.any()
+        others = sorted(set(w.tolist()))
+        place = others.index(wide)
         lower, upper = others[max(place - 1, 0)], others[min(place + 1, len(others) - 1)]
-        step = max(0.25 * max(wide, float(gap_at(x, at))), 1e-9) if len(others) > WIDTHS else _step(table.centre[own])
-        low, high = min(float(c.min()), at - step), max(float(c.max()), at + step)
-        narrow, broad = min(float(w.min()), float(lower)), max(float(w.max()), float(upper))
-        done = done and len(near) >= WIDTHS
-        tried = np.unique(np.append(np.geomspace(max(narrow, 1e-6), broad, WIDTHS - 1), limits.max_width))
-        both = np.meshgrid(np.linspace(low, high, CENTRES), tried)
-        centre.append(both[0].ravel())
-        width.append(both[1].ravel())
-        shape.append(np.full(both[0].size, kind))
-    return make_readings(x, np.concatenate(shape), np.concatenate(centre), np.concatenate(width), shapes), done
+        step = max(0.25 * max(wide, float(gap_at(x, at))), 1e-9) if len(others) > WIDTHS else _step(c)
+        kinds.append(kind)
+        ends.append((min(float(c[near].min()), at - step), max(float(c[near].max()), at + step),
+                     max(min(float(w[near].min()), lower), 1e-6), max(float(w[near].max()), upper)))  # fmt: skip
+        done = done and int(near.sum()) >= WIDTHS
+    low, high, narrow, broad = np.array(ends).T
+    places, wides = np.linspace(low, high, CENTRES), np.geomspace(narrow, broad, WIDTHS - 1)
+    tried = [sorted({*own, limits.max_width}) for own in wides.T.tolist()]
+    sizes = [CENTRES * len(own) for own in tried]
+    centre = np.concatenate([own for own, some in zip(places.T, tried, strict=True) for _ in some])
+    width = np.repeat(np.concatenate(tried), CENTRES)
+    return make_readings(x, np.repeat(kinds, sizes), centre, width, shapes), done
 
 
 def _step(centres: Float[ndarray, "reading"]) -> float:

@@ -16,7 +16,7 @@ from interp.jumps.null import max_terms
 ROUNDS = 2
 
 Chosen = list[int]
-_Left = tuple[Float[ndarray, "atom"], Float[ndarray, "atom"], Float[ndarray, "term atom"]]
+_Left = tuple[Float[ndarray, "atom"], Float[ndarray, "atom"], tuple[Float[ndarray, "atom"], ...]]
 
 
 def fit_curve(data: Data, start: Fit | None = None) -> tuple[Fit, int | None]:
@@ -51,18 +51,21 @@ def fit_curve(data: Data, start: Fit | None = None) -> tuple[Fit, int | None]:
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Search:
     """Sets of a grid's sigmoids by their products alone: overlap of each with the values, and each other. What was found of
-    a set is kept: the same ones come up again and again."""
+    a set is kept: the same ones come up again and again. least: the power that an atom has to keep beside others."""
 
     data: Data
     terms: Terms
     overlap: Float[ndarray, "atom"]
+    least: Float[ndarray, "atom"]
     fits: dict[tuple[int, ...], Fit] = field(default_factory=dict)
+    tames: dict[tuple[int, ...], bool] = field(default_factory=dict)
     lefts: dict[tuple[int, ...], _Left] = field(default_factory=dict)
     pairs: dict[tuple[int, ...], tuple[int, int]] = field(default_factory=dict)
 
     @staticmethod
     def of(data: Data, shared: Terms) -> _Search:
-        return _Search(data=data, terms=shared, overlap=data.white(data.y) @ shared.values)
+        overlap = data.white(data.y) @ shared.values
+        return _Search(data=data, terms=shared, overlap=overlap, least=INSTRUMENT.apart * shared.power)
 
     def centres(self, chosen: Chosen) -> Float[ndarray, "term"]:
         return self.terms.centre[chosen] if chosen else np.zeros(0)
@@ -77,29 +80,32 @@ class _Search:
         return self.fits[key]
 
     def tame(self, chosen: Chosen) -> bool:
-        rise = np.linalg.lstsq(self.terms.products[np.ix_(chosen, chosen)], self.overlap[chosen], rcond=1e-9)[0]
-        return tame(self.data, rise * self.terms.moves[chosen])
+        key = tuple(chosen)
+        if key not in self.tames:
+            rise = np.linalg.lstsq(self.terms.products[np.ix_(chosen, chosen)], self.overlap[chosen], rcond=1e-9)[0]
+            self.tames[key] = tame(self.data, rise * self.terms.moves[chosen])
+        return self.tames[key]
 
     def left(self, chosen: tuple[int, ...]) -> _Left:
         """What the chosen leave of each atom's overlap and power, and their orthonormal rows."""
         if chosen in self.lefts:
             return self.lefts[chosen]
         if not chosen:
-            found: _Left = self.overlap, self.terms.power, np.zeros((0, len(self.overlap)))
+            found: _Left = self.overlap, self.terms.power, ()
         else:
             *_, place = chosen
             overlap, power, rows = self.left(chosen[:-1])
             row = self.terms.products[place] - sum(other * other[place] for other in rows)
             root = np.sqrt(max(float(row[place]), 1e-12))
             row = row / root
-            found = overlap - row * (overlap[place] / root), power - row**2, np.vstack([rows, row])
+            found = overlap - row * (overlap[place] / root), power - row**2, (*rows, row)
         self.lefts[chosen] = found
         return found
 
     def best(self, chosen: Chosen) -> int:
         """The atom that explains most beside the chosen."""
         overlap, power, _ = self.left(tuple(chosen))
-        gain = np.where(power > INSTRUMENT.apart * self.terms.power, overlap**2 / np.maximum(power, 1e-12), 0.0)
+        gain = np.where(power > self.least, overlap**2 / np.maximum(power, 1e-12), 0.0)
         return int(gain.argmax())
 
     def more(self, chosen: Chosen) -> Chosen:
@@ -112,8 +118,8 @@ class _Search:
 
     def closest(self, options: list[Chosen]) -> Chosen:
         """The set that leaves least, of those that are tame if there are any."""
-        tame = [option for option in options if self.tame(option)]
-        return min(tame or options, key=lambda option: self.solved(option).squares)
+        ranked = sorted(options, key=lambda option: self.solved(option).squares)
+        return next((option for option in ranked if self.tame(option)), ranked[0])
 
     def two_more(self, chosen: Chosen) -> Chosen:
         """The chosen with the best pair beside them, or, if that explains more, with one of them replaced by a pair and
@@ -127,8 +133,9 @@ class _Search:
         key, some = tuple(chosen), self.terms.some
         if key in self.pairs:
             return self.pairs[key]
-        overlap, power, rows = (each[..., some] for each in self.left(key))
-        usable = power > INSTRUMENT.apart * self.terms.power[some]
+        left, power, rows = self.left(key)
+        overlap, power, rows = left[some], power[some], np.reshape(rows, (-1, len(left)))[:, some]
+        usable = power > self.least[some]
         root = np.where(usable, 1 / np.sqrt(np.maximum(power, 1e-12)), 0.0)
         scaled, sine2 = overlap * root, np.outer(root, root)
         apart = self.terms.paired - rows.T @ rows  # in place from here on: such tables are slow to get from the system
