@@ -19,6 +19,7 @@ from interp.circuits.formation import track_circuit
 from interp.circuits.formation.tracked import chosen_edges
 from interp.circuits.testing.faithfulness import of_circuit
 from interp.engine.config import parse_experiment
+from interp.engine.profile import profiling
 from interp.engine.sweep import missing, run_experiment
 from interp.engine.units import circuit_key, expand, task_of
 from interp.errors import InputError
@@ -123,6 +124,18 @@ def test_what_is_measured_of_a_setting_is_the_same_alone_and_beside_others(tmp_p
     alone = [table(setting, settings=[setting]) for setting in ("base", *others)]
     assert together.to_dict() == {where: value for one in alone for where, value in one.items()}
     assert together.groupby(level="run").last().nunique() == 3
+
+
+def test_a_profiled_sweep_says_where_the_time_goes_and_gives_the_same_table(grown, undisturbed, tmp_path):
+    with profiling() as profile:
+        sweep(grown, tmp_path / "run", workers=1)
+    assert csv(tmp_path / "run", tmp_path / "a.csv") == undisturbed[1]
+    told = profile.to_json()
+    stages = {"planning", "loading", "observation", "circuits", "store"}
+    measures = {f"measure {name}" for name in MEASURES}
+    assert stages | measures <= told["seconds"].keys()
+    assert all(second >= 0 for second in told["seconds"].values())
+    assert sum(profile.seconds.values()) < told["whole"]  # a worker's imports belong to no stage
 
 
 def test_a_rerun_computes_nothing(grown, undisturbed):

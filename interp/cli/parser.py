@@ -106,6 +106,7 @@ def _parser() -> tuple[_Parser, list[str]]:
     run.add_argument("--dask", metavar="ADDRESS", help="measure on the Dask cluster with this scheduler")
     run.add_argument("--disk-budget", type=float, metavar="GB", help="room for checkpoints fetched from a hub")
     run.add_argument("--no-report", action="store_true", help="leave the report for `interp report`")
+    run.add_argument("--profile", action="store_true", help="print where the processor time goes (profile.json)")
 
     status = sub.add_parser("status", help="what a run has measured, what is missing, what failed")
     status.add_argument("run", help="run directory")

@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 
 def do_run(args: argparse.Namespace) -> int:
     """interp run EXPERIMENT.yaml"""
+    from interp.engine.profile import profiling
+    from interp.files import write_json
+
+    with profiling(args.profile) as profile:
+        code, out = _run(args)
+    if profile is not None:
+        write_json(out / "profile.json", profile.to_json())
+        print(profile)
+    return code
+
+
+def _run(args: argparse.Namespace) -> tuple[int, Path]:
+    """The exit code, and the run directory."""
     from interp.engine.checks import read_experiment
     from interp.engine.sweep import run_experiment
 
@@ -35,7 +48,7 @@ def do_run(args: argparse.Namespace) -> int:
     _print_status(state)
     if not args.no_report and state["results_done"] and (shard == (0, 1) or not state["missing"]):
         _write_report(out, None)
-    return 1 if state["failures"] else 0
+    return int(bool(state["failures"])), out
 
 
 def do_status(args: argparse.Namespace) -> int:
@@ -150,9 +163,10 @@ def _verified(target: str, root: str | None) -> dict[str, Any]:
 
 
 def _write_report(table: str | Path | pd.DataFrame, out: str | None) -> None:
+    from interp.engine.profile import stage
     from interp.report import write_report
 
-    with waiting("writing the report (jumps, leads, page)"):
+    with stage("report"), waiting("writing the report (jumps, leads, page)"):
         page = write_report(table, out)
     print(f"report: {page}")
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from interp import files, seeds
 from interp.engine.config import Experiment, TaskSpec
+from interp.engine.profile import stage
 from interp.engine.units import COMPARED, Result, Unit, circuit_key, needs_of_measure, task_of
 from interp.errors import InputError
 from interp.families.ahead import ReadAhead
@@ -54,6 +55,7 @@ class Bench:
     seen: dict[tuple[int, str], tuple[CheckpointRef, Observation]] = field(default_factory=dict)
     windows: dict[int, list[tuple[CheckpointRef, Observation]]] = field(default_factory=dict)
 
+    @stage("loading")
     def model_at(self, ref: CheckpointRef) -> Model:
         """A model that holds the weights of `ref`: one at a time, built anew for another family and wherever the
         configuration is another (settings of one size may differ in their activation, which no weight shows). The first
@@ -115,6 +117,7 @@ class Bench:
             self.drawn[task, n] = draw_prompts(task, n, seed=self.experiment.seed, split_seed=split_seed)
         return self.drawn[task, n]
 
+    @stage("circuits")
     def circuit(self, ref: CheckpointRef, spec: TaskSpec) -> Circuit:
         """The circuit of a checkpoint: read where it was found before, else found and kept."""
         from interp.circuits import Circuit, find_circuit
@@ -131,6 +134,7 @@ class Bench:
         files.write_json(path, circuit.to_json())
         return circuit
 
+    @stage("circuits")
     def formation(self, ref: CheckpointRef, spec: TaskSpec) -> Mapping[str, Any]:
         """What the circuit of a checkpoint does on other prompts (`Snapshot.to_json`): read where it was tried before,
         else tried and kept, in a file of its own."""
@@ -161,6 +165,7 @@ class Bench:
         task, split_seed = self.task(spec, ref)
         return self.prompts(task, split_seed, 2 * self.experiment.circuits.n_prompts)
 
+    @stage("observation")
     def compared(self, unit: Unit, index: int, wanted: Sequence[Result]) -> dict[str, Any]:
         """What lies beside a unit's checkpoint for its measures of a task: observations of others, and a circuit."""
         spec, beside = self.experiment.tasks[index], dict[str, Any]()
@@ -178,6 +183,7 @@ class Bench:
             beside["reference"] = self.chosen_circuit(unit.reference, spec)
         return beside
 
+    @stage("observation")
     def observe(self, unit: Unit, index: int, wanted: Sequence[Result], beside: Mapping[str, Any]) -> Observation:
         """The observation of the unit's checkpoint, once; kept for those that will be compared with it."""
         from interp.measure.observe import trimmed

@@ -24,6 +24,7 @@ from interp.engine.bench import clear_bench
 from interp.engine.checks import check_device, read_experiment
 from interp.engine.config import Experiment, resolved
 from interp.engine.growing import grow
+from interp.engine.profile import add, recording, stage
 from interp.engine.units import Unit, expand, needs_of_measure, reach
 from interp.engine.worker import cannot_store, measure_units
 from interp.errors import InputError
@@ -78,8 +79,10 @@ def run_experiment(
     out = Path(out)
     if executor is None:
         check_device(experiment.device)
-    failed = grow(experiment, root=root, workers=workers)
-    units = expand(experiment, root=root, without=failed)
+    with stage("training"):
+        failed = grow(experiment, root=root, workers=workers)
+    with stage("planning"):
+        units = expand(experiment, root=root, without=failed)
     if not units:
         raise OSError(f"not one run could be grown: {'; '.join(f'{run}: {why}' for run, why in failed.items())}")
     for name in store.heal(out):
@@ -184,7 +187,7 @@ def _submitted(
     following = [part[0].ref for part in parts[workers:]] if workers else []
     ahead = [*following, *[None] * (len(parts) - len(following))]
     return {
-        executor.submit(measure_units, part, experiment, out, after): part
+        executor.submit(measure_units, part, experiment, out, after, recording()): part
         for part, after in zip(parts, ahead, strict=True)
     }
 
@@ -227,6 +230,7 @@ def _drain(futures: dict[Future[list[dict[str, Any]]], list[Unit]], out: Path, l
         for unit, entry in zip(units, done, strict=True):
             store.write_failures(out, unit.address, entry["failures"])
             log(unit.address, entry["seconds"], len(entry["failures"]))
+            add(entry.get("parts", {}))
     return died
 
 

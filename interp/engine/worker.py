@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from interp.engine.bench import Bench, at_bench, measures_of
 from interp.engine.config import Experiment, TaskSpec
+from interp.engine.profile import profiling, stage
 from interp.engine.units import Result, Unit
 from interp.families import ledger
 from interp.table import store
@@ -26,9 +27,14 @@ NO_RIGHT = (EACCES, EPERM)
 
 
 def measure_units(
-    units: Sequence[Unit], experiment: Experiment, out: Path, ahead: CheckpointRef | None = None
+    units: Sequence[Unit],
+    experiment: Experiment,
+    out: Path,
+    ahead: CheckpointRef | None = None,
+    profiled: bool = False,
 ) -> list[dict[str, Any]]:
-    """Measure what each unit wants and append it to the store; returns for each what failed and the seconds it took.
+    """Measure what each unit wants and append it to the store; returns for each what failed, the seconds it took and, where
+    it is `profiled`, the processor time of its parts.
 
     ahead: a checkpoint that this process is likely to be given next: it is fetched and read meanwhile.
 
@@ -38,21 +44,24 @@ def measure_units(
     following = [*[unit.ref for unit in units[1:]], ahead]
     with at_bench(experiment, out) as bench, _exact_thread():
         ledger.limit_disk(experiment.disk_budget_gb)
-        return [_measured(unit, bench, after) for unit, after in zip(units, following, strict=True)]
+        return [_measured(unit, bench, after, profiled) for unit, after in zip(units, following, strict=True)]
 
 
-def _measured(unit: Unit, bench: Bench, after: CheckpointRef | None) -> dict[str, Any]:
+def _measured(unit: Unit, bench: Bench, after: CheckpointRef | None, profiled: bool) -> dict[str, Any]:
     started = time.monotonic()
     bench.ahead.expect(unit.ref, after)
-    try:
-        rows, failures = _measure_unit(unit, bench)
-        if rows:
-            store.append(bench.out, rows)
-    except Exception as error:  # a unit's failure must not stop the others
-        if cannot_store(error, bench.out):
-            raise
-        failures = [{"unit": unit.address, "task": "", "measure": "", "error": f"{type(error).__name__}: {error}"}]
-    return {"failures": failures, "seconds": time.monotonic() - started}
+    with profiling(profiled) as profile:
+        try:
+            rows, failures = _measure_unit(unit, bench)
+            if rows:
+                with stage("store"):
+                    store.append(bench.out, rows)
+        except Exception as error:  # a unit's failure must not stop the others
+            if cannot_store(error, bench.out):
+                raise
+            failures = [{"unit": unit.address, "task": "", "measure": "", "error": f"{type(error).__name__}: {error}"}]
+    seconds, parts = time.monotonic() - started, profile.seconds if profile else {}
+    return {"failures": failures, "seconds": seconds, "parts": parts}
 
 
 def cannot_store(error: Exception, out: Path) -> bool:
@@ -123,7 +132,8 @@ def _measure_task(
     if measures:
         obs = bench.observe(unit, index, wanted, beside)
         for result, entry in zip([r for r in wanted if r.measure is not None], measures, strict=True):
-            found, failed = measure(obs, [entry])
+            with stage(f"measure {entry[0]}"):
+                found, failed = measure(obs, [entry])
             rows += [{**row, "key": result.key} for row in found]
             failures += failed
     for result in wanted:

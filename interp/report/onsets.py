@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from interp.engine.profile import stage
 from interp.errors import InputError
 from interp.report.outcomes import as_table, jump_frame
 from interp.report.rows import rows_of
@@ -30,6 +31,7 @@ COLUMNS = [
 ]
 
 
+@stage("statistics")
 def onset_data(table: Any, jumps: Any = None) -> pd.DataFrame:
     """`interp.leads.lead_times` of the tasks that have a target: one row a run and indicator curve, with the
     run's T (NaN where censored), the indicator's onset, lead_steps = T − onset and lead = that ÷ T.

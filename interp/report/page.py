@@ -12,6 +12,7 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 import interp
+from interp.engine.profile import stage
 from interp.errors import InputError
 from interp.report import assets
 from interp.report.board import read_board
@@ -103,6 +104,7 @@ def _of_table(circuits: Circuits, table: pd.DataFrame) -> Circuits:
     return {(run, task): steps for (run, task), steps in circuits.items() if run in runs}
 
 
+@stage("statistics")
 def _jumps(table: pd.DataFrame, reasons: dict[str, str]) -> Any:
     from interp.jumps import find_jumps
 
@@ -113,6 +115,7 @@ def _jumps(table: pd.DataFrame, reasons: dict[str, str]) -> Any:
         return None
 
 
+@stage("statistics")
 def _board(table: pd.DataFrame, jumps: pd.DataFrame, reasons: dict[str, str]) -> Any:
     if not (table["kind"] == "indicator").any():
         reasons["board"] = "the table holds no indicators"
@@ -126,6 +129,7 @@ def _board(table: pd.DataFrame, jumps: pd.DataFrame, reasons: dict[str, str]) ->
         return None
 
 
+@stage("statistics")
 def _forecast(table: pd.DataFrame) -> Any:
     """The forecast of the run in progress, where indicators and a planned number of steps say that there is one."""
     at = table.groupby("run").agg(step=("step", "max"), budget=("budget", "first"))

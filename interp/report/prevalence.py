@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from interp.engine.profile import stage
 from interp.errors import InputError
 from interp.figures import style
 from interp.prevalence import Prevalence, prevalence
@@ -25,7 +26,8 @@ def prevalence_section(material: Material) -> Section | str:
     if material.table["task"].nunique() < LEAST_TASKS:
         return "one task: how many of its runs jumped is said above"
     try:
-        found = prevalence(material.table, jumps=rows_of(material.jumps) or None, n_planted=N_PLANTED)
+        with stage("statistics"):
+            found = prevalence(material.table, jumps=rows_of(material.jumps) or None, n_planted=N_PLANTED)
     except InputError as error:
         return str(error)
     shares, moderators = pd.DataFrame(list(found.shares)), pd.DataFrame(list(found.moderators))
