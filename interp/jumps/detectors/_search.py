@@ -133,8 +133,9 @@ class _Search:
         key, some = tuple(chosen), self.terms.some
         if key in self.pairs:
             return self.pairs[key]
-        left, power, rows = self.left(key)
-        overlap, power, rows = left[some], power[some], np.reshape(rows, (-1, len(left)))[:, some]
+        overlap, power, beside = self.left(key)
+        rows = np.reshape(beside, (-1, len(overlap)))[:, some]
+        overlap, power = overlap[some], power[some]
         usable = power > self.least[some]
         root = np.where(usable, 1 / np.sqrt(np.maximum(power, 1e-12)), 0.0)
         scaled, sine2 = overlap * root, np.outer(root, root)
