@@ -864,3 +864,22 @@ def test_the_behaviour_figure_holds_so_many_points_and_no_more(grown, monkeypatc
     monkeypatch.setattr("interp.report.behaviour.MAX_POINTS", 2 * (table["measure"] == "exact_match").sum())
     assert len(behaviour_figure(table, jumps).layout.updatemenus[0].buttons) == 2
     assert len(whole.layout.updatemenus[0].buttons) == 5
+
+
+def test_many_entries_are_cut_and_the_jumps_kept(grown, tmp_path, monkeypatch):
+    table, jumps = grown
+    monkeypatch.setattr("interp.report.sections.MAX_ENTRIES", 20)
+    page = write_report(table, tmp_path / "cut.html", jumps=jumps, board=None, onsets=None).read_text()
+    rows = page.split('<section id="jumps"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    assert rows.count("<tr") == rows.count('class=mark') == 20
+    assert "20 are shown, jumps first" in page
+
+
+def test_an_even_choice_of_dots_leaves_the_quartiles(grown, monkeypatch):
+    table, jumps = grown
+    onsets = onsets_of(table, jumps)
+    onsets = onsets[onsets["indicator"] == "rankme"].iloc[[0] * 401].assign(lead=np.linspace(0, 0.9, 401), event=True)
+    figure = leads_figures(None, onsets=onsets)["onsets"]
+    drawn = np.asarray(figure.data[0].x)
+    assert len(drawn) == 100
+    np.testing.assert_allclose(np.quantile(drawn, [0, 0.25, 0.5, 0.75, 1]), [0, 22.5, 45, 67.5, 90], atol=0.5)

@@ -16,8 +16,8 @@ from interp.report.rows import rows_of
 
 MAX_RUNS = 48
 MAX_CURVES = 24
-MAX_POINTS = 25_000
-"""Points of all runs and curves together that the figure holds: about 1.5 MB of a page of at most 8, 5 of which are plotly."""
+MAX_POINTS = 18_000
+"""Points of all runs and curves together that the figure holds: about 1 MB of a page of at most 8, 5 of which are plotly."""
 
 
 def behaviour_data(table: Any, jumps: Any = None) -> pd.DataFrame:

@@ -18,6 +18,8 @@ from interp.report.board import Board, named, read_board
 from interp.report.rows import as_dict, records_of, rows_of
 
 MAX_ROWS = 40
+MAX_DOTS = 100
+"""Runs that are dots of an indicator: an even choice of the sorted leads, which leaves median and quartiles where they are."""
 _ROLES = {"leaderboard": "", "hindsight": "hindsight", "baselines": "baseline"}
 
 
@@ -71,7 +73,8 @@ def _strip(data: pd.DataFrame) -> go.Figure | None:
     order = order.sort_values("size").tail(MAX_ROWS).sort_values("median")
     figure = go.Figure()
     for name in order.index:
-        rows = part[part["name"] == name]
+        rows = part[part["name"] == name].sort_values("lead", kind="stable")
+        rows = rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_DOTS)).round().astype(int))]
         role = rows["role"].iloc[0]
         colour = style.GREY if role else style.SETTING_COLOURS[0]
         label = escape(style.pretty(str(name))) + (f" ({role})" if role else "")

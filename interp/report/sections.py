@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from interp.figures import style
@@ -29,6 +30,8 @@ from interp.report.section import Material, Section, caption, figure_html, secti
 from interp.report.sources import as_yaml
 
 MAX_DRAWN = 12
+MAX_ENTRIES = 1000
+"""Rows of the table of jumps: .4 MB."""
 
 
 def sections(material: Material) -> tuple[list[Section], list[tuple[str, str]]]:
@@ -226,15 +229,20 @@ def _jumps(material: Material) -> Section | str:
         return material.reasons.get("jumps", "no jump has been looked for")
     measures = set(material.table.loc[material.table["kind"] == "behaviour", "measure"])
     part = frame[frame["measure"].isin(measures)]
-    events = int(part["kind"].isin(["abrupt", "gradual"]).sum())
+    changed = part["kind"].isin(["abrupt", "gradual"])
+    events = int(changed.sum())
+    if len(part) > MAX_ENTRIES:
+        part = part.iloc[np.argsort(~changed.to_numpy(), kind="stable")]
     text = (
         f"{len(part)} entries of behaviour curves, {events} of them jumps (marked). Intervals are bounded by "
         f"checkpoints; “undetermined” means "
         "that the curve could not be judged, for the reason given."
     )
+    if len(part) > MAX_ENTRIES:
+        text += f" {MAX_ENTRIES} are shown, jumps first; all are in `interp jumps --json`."
     html = (
         f'{caption(text)}<div><input class="filter" type="search" placeholder="filter rows" aria-label="filter rows">'
-        f"{tables.jumps_table(part)}</div>"
+        f"{tables.jumps_table(part.head(MAX_ENTRIES))}</div>"
     )
     return section("jumps", "Jumps", f"{events} jumps in {len(part)} entries of behaviour curves", html, jumps=frame)
 
