@@ -143,3 +143,35 @@ def test_circuit_with_wrong_input(built_folder, change, words, capsys):
     assert len(error.splitlines()) == 1
     for word in words:
         assert word in error
+
+
+def test_the_shell_completes_what_can_be_typed(capsys, tmp_path):
+    """The script, sourced by bash as it is, asked as bash asks it."""
+    assert main(["completion", "bash"]) == 0
+    made = capsys.readouterr().out
+    (tmp_path / "completion").write_text(made)
+    (tmp_path / "a_file.yaml").touch()
+    asked = {"pr": "prevalence", "leads --direction u": "up", "circuit m --me": "--method --metric", "list mea": "measures",
+             "circuit m --method eap-": "eap-ig eap-ig-activations", "init ind": "induction", "run a_f": "a_file.yaml"}  # fmt: skip
+    ask = 'COMP_WORDS=(interp $1); COMP_CWORD=$((${#COMP_WORDS[@]}-1)); _interp; echo "${COMPREPLY[*]}"'
+    for typed, offered in asked.items():
+        code = f"source completion; set -- '{typed}'; {ask}"
+        done = subprocess.run(["bash", "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert done.stdout.strip() == offered, (typed, done.stderr)
+    assert main(["completion", "zsh"]) == 0
+    assert capsys.readouterr().out == "autoload -U +X bashcompinit && bashcompinit\n" + made
+
+
+def test_status_says_where_checkpoints_are_missing(capsys, tmp_path):
+    from interp.table import store
+
+    units = [f"fam:{size}/base/seed{k}@step{s}" for size in ("d8", "d16") for k in range(2) for s in (0, 10)]
+    store.write_plan(tmp_path, [(unit, [unit]) for unit in units])
+    row = {"run": "r", "step": 0, "task": "t", "measure": "m", "value": 1.0}
+    for unit in units[:5]:
+        store.append(tmp_path, [{**row, "key": unit}])
+    store.write_failures(tmp_path, units[6], [{"unit": units[6], "task": "t", "measure": "m", "error": "why"}])
+    assert main(["status", str(tmp_path)]) == 1
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["fam:d8/base", "2", "4", "4", "0", "0"] in lines
+    assert ["fam:d16/base", "2", "4", "1", "3", "1"] in lines

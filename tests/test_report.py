@@ -871,7 +871,7 @@ def test_many_entries_are_cut_and_the_jumps_kept(grown, tmp_path, monkeypatch):
     monkeypatch.setattr("interp.report.sections.MAX_ENTRIES", 20)
     page = write_report(table, tmp_path / "cut.html", jumps=jumps, board=None, onsets=None).read_text()
     rows = page.split('<section id="jumps"')[1].split("<tbody>")[1].split("</tbody>")[0]
-    assert rows.count("<tr") == rows.count('class=mark') == 20
+    assert rows.count("<tr") == rows.count("class=mark") == 20
     assert "20 are shown, jumps first" in page
 
 

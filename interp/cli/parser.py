@@ -74,9 +74,11 @@ def _show_warning(message: Warning | str, *_: object) -> None:
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], int]:
-    from interp.cli import commands, runs, starting
+    from interp.cli import commands, completion, runs, starting
 
-    return next(getattr(room, f"do_{name}") for room in (commands, runs, starting) if hasattr(room, f"do_{name}"))
+    return next(
+        getattr(room, f"do_{name}") for room in (commands, runs, starting, completion) if hasattr(room, f"do_{name}")
+    )
 
 
 def _check_command(arguments: Sequence[str], names: Sequence[str]) -> None:
@@ -191,6 +193,10 @@ def _parser() -> tuple[_Parser, list[str]]:
 
     doctor = sub.add_parser("doctor", help="what is installed, what a GPU would change, where things are kept")
     doctor.add_argument("--root", help="where checkpoints are (default ./checkpoints)")
+
+    completion = sub.add_parser("completion", help="completion for your shell: source <(interp completion bash)")
+    completion.add_argument("shell", choices=["bash", "zsh"])
+    completion.set_defaults(parser=parser)
 
     for of_logs in (export, report, leads):
         of_logs.add_argument(

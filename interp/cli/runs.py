@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from interp.cli.printing import print_json, show, source_of, waiting
 from interp.errors import InputError
+from interp.figures.text import in_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -189,6 +191,8 @@ def _dask(address: str) -> Any:
 def _print_status(state: dict[str, Any]) -> None:
     print(f"{state['run']}: {state['done']} of {state['units']} checkpoints measured", end="")
     print(f" ({state['results_done']} of {state['results']} results)")
+    if state["missing"] or state["failures"]:
+        print("\n".join(in_columns(_by_setting(state))))
     for failure in state["failures"]:
         what = " ".join(filter(None, [failure["task"], failure["measure"]]))
         print(f"  failed: {failure['unit']} {what}: {failure['error']}")
@@ -196,3 +200,23 @@ def _print_status(state: dict[str, Any]) -> None:
         print(f"  damaged: {name} (`interp run` sets it aside and makes it again)")
     if state["unsealed"]:
         print(f"  unsealed: {len(state['unsealed'])} files of an older version (the next `interp run` seals them)")
+
+
+def _by_setting(state: dict[str, Any]) -> list[list[str]]:
+    """A row a family, size and setting: its checkpoints, of how many runs, how many are missing, and failures."""
+    from interp.table.store import plan
+
+    names = [unit["unit"] for unit in plan(Path(state["run"]))]
+    failed = [failure["unit"] for failure in state["failures"]]
+    rows = [["family:size/setting", "runs", "checkpoints", "measured", "missing", "failures"]]
+    for setting in dict.fromkeys(map(_setting, names)):
+        own = [name for name in names if _setting(name) == setting]
+        missing, broken = (sum(_setting(name) == setting for name in given) for given in (state["missing"], failed))
+        runs = len({name.partition("@")[0] for name in own})
+        rows.append([setting, *map(str, (runs, len(own), len(own) - missing, missing, broken))])
+    return rows
+
+
+def _setting(unit: str) -> str:
+    """The address of a checkpoint without its seed and step."""
+    return re.sub(r"/seed\d+$", "", unit.partition("@")[0])

@@ -81,8 +81,11 @@ EXTRAS = {
     "lm_eval": "benchmark tasks of the evaluation harness",
     "gguf": "SmolLM2's tokenizer from a GGUF file",
     "nbclient": "running the notebooks",
+    "lightning": "measuring in its Trainer (interp.lightning_callback)",
+    "wandb": "results into Weights & Biases (interp export --to wandb:PROJECT)",
+    "trackio": "results into trackio (interp export --to trackio:PROJECT)",
 }
-"""Module -> what it is for: the optional dependencies of pyproject.toml."""
+"""Module -> what it is for: the optional dependencies of pyproject.toml, and tools that are yours."""
 
 CORE = ("torch", "transformers", "transformer-lens", "numpy", "pandas", "plotly")
 
