@@ -64,7 +64,7 @@ def judge(steps, values, n):
 
 
 def kinds_of(kind, grid, rho, n, repeats, seed, spike=False):
-    """Steps, true step and what the detector finds."""
+    """Steps, noise-free values, true step and what the detector finds."""
     rng = np.random.default_rng(seed)
     for _ in range(repeats):
         steps, p, middle = draw(kind, grid, rng)
@@ -72,7 +72,7 @@ def kinds_of(kind, grid, rho, n, repeats, seed, spike=False):
         if spike:
             at = int(rng.integers(2, len(values) - 2))
             values[at] += 0.5 if values[at] < 0.5 else -0.5
-        yield steps, middle, sigmoid_fit(make_curve(steps, values, measure="accuracy", n=n), Limits()).rises
+        yield steps, p, middle, sigmoid_fit(make_curve(steps, values, measure="accuracy", n=n), Limits()).rises
 
 
 SOME = pytest.param(12, id="some")
@@ -81,16 +81,22 @@ MANY = pytest.param(80, id="many", marks=pytest.mark.slow)
 
 @pytest.mark.parametrize("repeats", [SOME, MANY])
 def test_abrupt_jumps_are_found_at_their_step(repeats):
-    found = near = total = 0
+    """Those whose plateaus three checkpoints show on either side are abrupt; of those that the range cuts off it may only be said
+    that they cannot be told (of 57 in 480, 21 are: near the end of a linear grid the range left is narrower than the jump)."""
+    found = whole = near = total = wrong = 0
     for grid in GRIDS:
         for rho, n in ((0.0, 200), (0.8, 400)):
-            for steps, middle, rises in kinds_of("abrupt", grid, rho, n, repeats, [1, n, len(grid)]):
+            for steps, p, middle, rises in kinds_of("abrupt", grid, rho, n, repeats, [1, n, len(grid)]):
                 total += 1
                 abrupt = [rise for rise in rises if rise.kind == "abrupt"]
-                found += len(abrupt) == 1
+                seen = max(p[3] - p[0], p[-1] - p[-4]) <= 0.03 * np.ptp(p)
+                whole += seen
+                found += seen and len(abrupt) == 1
+                wrong += not seen and [rise.kind for rise in rises] not in (["abrupt"], ["undetermined"])
                 at = np.searchsorted(log_axis(steps), middle)
                 near += any(rise.before - 1 <= at <= rise.after + 1 for rise in abrupt)
-    assert found >= 0.95 * total - 1
+    assert found >= 0.97 * whole - 1
+    assert wrong <= 0.05 * (total - whole) + 1
     assert near >= 0.9 * total
 
 
@@ -100,7 +106,7 @@ def test_false_alarms_are_rare(kind, spike, repeats):
     alarms = total = spikes = 0
     for grid in GRIDS:
         for rho, n in ((0.0, 200), (0.9, 200)):
-            for _, _, rises in kinds_of(kind, grid, rho, n, repeats, [2, n, len(grid), spike], spike):
+            for _, _, _, rises in kinds_of(kind, grid, rho, n, repeats, [2, n, len(grid), spike], spike):
                 total += 1
                 alarms += any(rise.kind == "abrupt" for rise in rises)
                 alarms += kind == "flat" and any(rise.kind == "gradual" for rise in rises)

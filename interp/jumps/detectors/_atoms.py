@@ -52,7 +52,8 @@ def unwhiten(white: Float[ndarray, "point *rest"], rho: float) -> Float[ndarray,
 
 def gap_at(x: Float[ndarray, "point"], places: float | Float[ndarray, "*place"]) -> Float[ndarray, "*place"]:
     """The width of the interval of the grid that holds each place; the first or last one beyond the grid."""
-    return np.asarray(np.diff(x)[np.clip(np.searchsorted(x, places) - 1, 0, len(x) - 2)])
+    below = np.minimum(np.maximum(np.searchsorted(x, places) - 1, 0), len(x) - 2)
+    return np.asarray(x[below + 1] - x[below])
 
 
 def dictionary(x: Float[ndarray, "point"]) -> Float[ndarray, "point atom"]:
