@@ -207,6 +207,36 @@ def test_an_architecture_without_a_map_goes_through_the_bridge():
     torch.testing.assert_close(cut, head(norm(last)).detach(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_module_without_attention_is_run_without_a_cache():
+    """Blocks of linear attention: transformers' cache refuses them where no block attends."""
+    from transformers import Qwen3NextConfig, Qwen3NextForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 50, "head_dim": 8}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "layer_types": ["linear_attention"] * 2}
+    linear = {
+        "linear_num_key_heads": 2,
+        "linear_num_value_heads": 2,
+        "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8,
+    }
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    experts |= {"shared_expert_intermediate_size": 16}
+    torch.manual_seed(0)
+    module = Qwen3NextForCausalLM(Qwen3NextConfig(**sizes, **heads, **linear, **experts)).eval()
+    tokens = torch.arange(12).reshape(2, 6)
+    with torch.no_grad():
+        own = module(tokens, output_hidden_states=True, use_cache=False).hidden_states
+    kept = capture(wrap(module), tokens, ["resid_post"])["resid_post"]
+    assert torch.allclose(kept[0], own[1], atol=1e-6)
+
+
+def test_what_transformer_lens_runs_into_is_told_in_a_line(monkeypatch):
+    model = wrap(build(UNMAPPED, seed=0))
+    monkeypatch.setattr(type(model.bridge), "forward", lambda *_, **__: 1 / 0)
+    with pytest.raises(InputError, match="bridge over .* fails: ZeroDivisionError"):
+        capture(model, pairs().clean, ["resid_post"])
+
+
 def test_a_bridge_that_computes_something_else_is_not_trusted():
     model = wrap(build({**UNMAPPED, "architecture": "StableLmForCausalLM", "partial_rotary_factor": 0.25}, seed=0))
     model.sites = None

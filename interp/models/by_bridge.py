@@ -77,7 +77,7 @@ def _pass(
         heads = n_heads_at(model, site) if site in HEAD_SITES else None
         hook = _hook(site, heads, changes.get((site, layer), ()), looks.get((site, layer)))
         hooks.append((name, _noting(called, name, hook)))
-    logits = bridge.run_with_hooks(tokens.to(model.device), fwd_hooks=hooks, **_padding(model, mask))
+    logits = _called(bridge.run_with_hooks, model, tokens, mask, fwd_hooks=hooks)
     silent = [name for name, _ in hooks if name not in called]
     if silent:
         raise InputError(
@@ -131,7 +131,7 @@ def _trusted(model: Model, *, padded: bool) -> TransformerBridge:
         mask[0, 0] = mask[1, 3] = not padded
         with torch.no_grad(), evaluating(model.module):
             expected = model(tokens, mask if padded else None)[mask]
-            found = bridge(tokens, **_padding(model, mask if padded else None))[mask]
+            found = _called(bridge, model, tokens, mask if padded else None)[mask]
         model._proved[claim] = bool((found - expected).abs().max() <= _TOLERANCE[model.dtype] * expected.abs().max())
     if not model._proved[claim]:
         how = " under a mask: give prompts of one length" if padded else ""
@@ -139,8 +139,20 @@ def _trusted(model: Model, *, padded: bool) -> TransformerBridge:
     return bridge
 
 
-def _padding(model: Model, mask: Tensor | None) -> dict[str, Any]:
-    return {} if mask is None else {"attention_mask": mask.to(model.device).long()}
+def _called(run: Callable[..., Tensor], model: Model, tokens: Tensor, mask: Tensor | None, **others: Any) -> Tensor:
+    """What the bridge computes, without a cache, as the module is run too: modules without attention cannot keep one.
+
+    Raises:
+        InputError: TransformerLens fails on the way.
+    """
+    beside = {} if mask is None else {"attention_mask": mask.to(model.device).long()}
+    try:
+        return run(tokens.to(model.device), use_cache=False, **beside, **others)
+    except InputError:  # of a hook of ours
+        raise
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}"
+        raise InputError(f"TransformerLens' bridge over {model.config['architecture']} fails: {told}") from error
 
 
 def _noting(called: set[str], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
