@@ -233,7 +233,7 @@ def test_a_module_without_attention_is_run_without_a_cache():
 def test_what_transformer_lens_runs_into_is_told_in_a_line(monkeypatch):
     model = wrap(build(UNMAPPED, seed=0))
     monkeypatch.setattr(type(model.bridge), "forward", lambda *_, **__: 1 / 0)
-    with pytest.raises(InputError, match="bridge over .* fails: ZeroDivisionError"):
+    with pytest.raises(InputError, match=r"bridge over .* fails: ZeroDivisionError"):
         capture(model, pairs().clean, ["resid_post"])
 
 
