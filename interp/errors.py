@@ -10,6 +10,12 @@ class InputError(ValueError):
     """Wrong input from outside (a name, a file, a value). The command line prints it as one line and exits with 2."""
 
 
+class NoSuchKey(InputError, KeyError):
+    """A key that a mapping does not have: a KeyError too, so that `in` and `.get` are those of any mapping."""
+
+    __str__ = InputError.__str__  # a KeyError shows its message in quotes
+
+
 class Damaged(InputError):
     """A file that is not what was written. The command line prints it as one line and exits with 1."""
 

@@ -33,6 +33,15 @@ class Prompts:
     position: int | Int[Tensor, "prompt"] = -1
     mask: Bool[Tensor, "prompt pos"] | None = None
 
+    def __repr__(self) -> str:
+        n, length = self.clean.shape
+        more = "" if self.answer.ndim == 1 else f" of up to {self.answer.shape[1]} tokens"
+        lines = [f"Prompts: {n} pairs of {length} tokens{'' if self.mask is None else ', masked'}, answers{more}"]
+        if n:
+            first = [getattr(self, name)[0].tolist() for name in ("clean", "corrupt", "answer", "wrong")]
+            lines.append("  first: clean {}, corrupt {}, answer {}, wrong {}".format(*map(_few, first)))
+        return "\n".join([*lines, "  .clean, .corrupt, .answer, .wrong, .position, .mask"])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
@@ -43,6 +52,11 @@ class Batch:
 
     tokens: Int[Tensor, "prompt pos"]
     targets: Int[Tensor, "prompt pos"]
+
+    def __repr__(self) -> str:
+        n, length = self.tokens.shape
+        scored = int((self.targets >= 0).sum())
+        return f"Batch: {n} sequences of {length} tokens, {scored} positions scored; .tokens, .targets"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +188,20 @@ class Task:
     text: TextForm | None = None
     tokenizer: Any = None
 
+    def __repr__(self) -> str:
+        params = ", ".join(f"{name}={_few(value)}" for name, value in self.params.items())
+        form = "" if self.text is None else "; as text too"
+        return (
+            f"Task {self.name}({params})\n  {len(self.vocab)} tokens, at most {self.n_ctx} positions, answers of "
+            f"{self.answer_len}, chance {self.chance:.3g}{form}\n  .prompts(n, rng=…), .splits(seed), .batch(n, rng=…)"
+        )
+
+
+def _few(value: Any, most: int = 60) -> str:
+    """A value in few characters."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
 
 class Estimate(NamedTuple):
     """A mean over n examples with its standard error."""
@@ -212,3 +240,7 @@ class CheckpointRef:
     sha256: str | None = None
     tokens: int | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def __repr__(self) -> str:
+        address = f"{self.family}:{self.size}/{self.setting}/seed{self.seed}@step{self.step}"
+        return f"CheckpointRef {address} in {self.path or 'no folder yet'}"

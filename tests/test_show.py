@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import types
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -406,3 +407,39 @@ def test_a_trainers_folder_knows_its_budget(model, tmp_path):
         )
     refs = interp.family(str(tmp_path)).checkpoints()
     assert [ref.manifest["budget"] for ref in refs] == [40, 40]  # taken up again with another plan
+
+
+def test_records_print_in_few_lines():
+    task = interp.task("modular_addition", p=53)
+    prompts, batch = task.prompts(64, rng=torch.Generator().manual_seed(0)), task.batch(7, rng=torch.Generator())
+    ref = interp.CheckpointRef(family="f", size="s", setting="base", seed=1, step=9, manifest={"x": "y" * 5000})
+    for record, words in (
+        (task, ("modular_addition", "p=53", "54 tokens", "chance 0.0189")),
+        (prompts, ("64 pairs of 3 tokens", f"clean {prompts.clean[0].tolist()}", f"wrong {prompts.wrong[0].item()}")),
+        (batch, (f"{len(batch.tokens)} sequences", f"{int((batch.targets >= 0).sum())} positions scored")),
+        (ref, ("f:s/base/seed1@step9",)),
+        (replace(prompts, clean=prompts.clean[:0], corrupt=prompts.corrupt[:0]), ("0 pairs",)),
+    ):
+        shown = repr(record)
+        assert len(shown.splitlines()) <= 3
+        assert max(map(len, shown.splitlines())) <= 140
+        assert all(word in shown for word in words), shown
+
+
+def test_slips_are_told_with_what_was_expected(model, prompts, tmp_path):
+    acts = interp.capture(model, prompts.clean, ("resid_post",))
+    for slip, says in (
+        (lambda: acts["resid_pots"], "'resid_pots' was not captured; did you mean 'resid_post'"),
+        (lambda: interp.capture(model, "hello"), "tokens are a str"),
+        (lambda: interp.capture(model.module, prompts.clean), "interp.wrap"),
+        (lambda: interp.patch(model.module, prompts), "interp.wrap"),
+        (lambda: interp.patch(model, model), "prompts are a Model; expected interp.Prompts"),
+        (lambda: interp.fit_task("ioi", model), "task is a str"),
+        (lambda: interp.load(3), "cannot load a int"),
+        (lambda: next(interp.stream([3])), "cannot load a int"),
+    ):
+        with pytest.raises(interp.InputError) as caught:
+            slip()
+        assert says in str(caught.value)
+    assert "resid_pots" not in acts
+    assert acts.get("resid_pots") is None

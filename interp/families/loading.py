@@ -31,17 +31,21 @@ def load(
     from interp.models import wrap
     from interp.models.building import torch_dtype
 
-    ref, chosen = _reference(source), torch_dtype(dtype)
+    ref, chosen = reference(source), torch_dtype(dtype)
     module = fresh_module(ref).to(device=device, dtype=chosen)
     model = wrap(module, read_tokenizer(ref), config=read_config(ref))
     model.ref = ref
     return model
 
 
-def _reference(source: CheckpointRef | str | Path) -> CheckpointRef:
+def reference(source: CheckpointRef | str | Path) -> CheckpointRef:
     """The checkpoint that a reference, a folder, an address or a repository's name stands for."""
     if isinstance(source, CheckpointRef):
         return source
+    if not isinstance(source, (str, Path)):
+        raise InputError(
+            f"cannot load a {type(source).__name__}; expected a checkpoint's reference, its address, its folder or a hub's name"
+        )
     if not Path(source).is_dir():
         if isinstance(source, str) and (":" in source or source.partition("@")[0] in families()):
             return resolve(source)

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from interp.errors import InputError
 from interp.families.address import format_address
 from interp.families.ahead import read
-from interp.families.loading import load
+from interp.families.loading import load, reference
 from interp.families.read import fresh_module
 from interp.models.shadowing import evaluating
 from interp.models.swapping import own_tensors
@@ -33,7 +34,7 @@ _PROVED: set[tuple[str, str]] = set()
 
 
 def stream(
-    refs: Iterable[CheckpointRef],
+    refs: Iterable[CheckpointRef | str | Path],
     model: Model | None = None,
     *,
     device: str | torch.device = "cpu",
@@ -48,6 +49,7 @@ def stream(
     last one's was tied, say) is loaded afresh, in the same handle.
 
     Args:
+        refs: as `load` takes them: references, addresses, folders.
         model: a model of the same architecture to reuse; a new one on `device` in `dtype` otherwise.
 
     Raises:
@@ -56,7 +58,8 @@ def stream(
     given = model is not None
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="interp-read") as reader:
         ahead = None
-        for ref in [*refs, None]:
+        for given_ref in [*refs, None]:
+            ref = reference(given_ref) if given_ref is not None else None
             after = None if ref is None else (ref, reader.submit(_read, ref))
             if ahead is not None:
                 present, future = ahead

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interp.errors import InputError
+from interp.errors import InputError, NoSuchKey, nearest
 from interp.figures.text import html, number, told
 from interp.hooks.buffers import Buffers, rows_of
 from interp.hooks.interventions import Intervention, changes_of
 from interp.models.building import torch_dtype
-from interp.models.handle import check_inside
+from interp.models.handle import check_inside, check_model
 from interp.models.running import run
 from interp.models.site_tensors import (
     Change,
@@ -89,6 +89,8 @@ class Activations(Mapping[str, "Tensor"]):
         return activation_figure(self, site, prompt=prompt, layer=layer, labels=labels)
 
     def __getitem__(self, site: str) -> Tensor:
+        if site not in self.tensors:
+            raise NoSuchKey(f"{site!r} was not captured{nearest(site, self.tensors)}")
         return self.tensors[site]
 
     def __iter__(self) -> Iterator[str]:
@@ -164,6 +166,7 @@ def capture(
     Raises:
         InputError: a site, layer, head or position that does not exist here.
     """
+    check_model(model, tokens)
     model = model.reading(decoder)
     wanted = _checked(model, sites, edited=bool(interventions))
     chosen = {site: _layers_of(model, site, layers) for site in wanted}

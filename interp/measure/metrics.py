@@ -17,13 +17,13 @@ from interp.errors import InputError, unknown
 from interp.measure import scoring
 from interp.models.site_tensors import resolve_positions
 from interp.models.tokens import check_vocabulary
+from interp.types import Prompts
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
     from interp.models import Model
-    from interp.types import Prompts
 
 Metric = str | Callable[..., "Tensor"]
 
@@ -61,6 +61,10 @@ def questions(prompts: Prompts, model: Model) -> Questions:
         InputError: prompts or answers that do not fit each other or the model; tokens behind `position` where an answer
             has several tokens, for the answer's would take their place.
     """
+    if not isinstance(prompts, Prompts):
+        raise InputError(
+            f"prompts are a {type(prompts).__name__}; expected interp.Prompts, as task.prompts(n, rng=…) gives"
+        )
     clean, corrupt = prompts.clean, prompts.corrupt
     if clean.shape != corrupt.shape:
         raise InputError(f"clean and corrupt prompts differ in shape: {tuple(clean.shape)} and {tuple(corrupt.shape)}")

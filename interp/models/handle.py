@@ -278,6 +278,14 @@ class Model:
         return int(default())
 
 
+def check_model(model: Any, tokens: Any = None) -> None:
+    """Raises InputError for what is no handle, a bare module above all, and for tokens that are no tensor."""
+    if not isinstance(model, Model):
+        raise InputError(f"model is a {type(model).__name__}; expected what interp.load or interp.wrap(module) gives")
+    if tokens is not None and not isinstance(tokens, torch.Tensor):
+        raise InputError(f"tokens are a {type(tokens).__name__}; expected token ids as a tensor [prompt, pos]")
+
+
 def check_inside(model: Model, what: str) -> None:
     """Raises InputError where `what` lies inside of a module of one's own."""
     if model.opaque:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from interp.errors import InputError, unknown
 from interp.hooks.activations import capture
 from interp.measure.metrics import Metric, Questions, known, questions
+from interp.models.handle import check_model
 from interp.models.site_tensors import n_heads_at, n_keys_at, n_layers_at, read_at
 from interp.models.sites import (
     BLOCK_SITES,
@@ -65,6 +66,7 @@ class Runs:
 
 
 def checked(model: Model, prompts: Prompts, site: str, by: tuple[str, ...], metric: Metric, direction: str) -> Sweep:
+    check_model(model)
     check_site(site, model.sites)
     if site not in PATCH_SITES:
         raise unknown("site to patch", site, PATCH_SITES)

@@ -28,6 +28,8 @@ def fit_task(task: Task, model: Model, *, tokenizer: Any = None) -> Task:
         InputError: the task has no text form and its token ids mean other things to the model; or the model has not as
             many tokens, or not as many positions.
     """
+    if not isinstance(task, Task):
+        raise InputError(f"task is a {type(task).__name__}; expected an interp.Task, as interp.task(name) gives")
     tokenizer = model.tokenizer if tokenizer is None else tokenizer
     if isinstance(tokenizer, CharTokenizer) and tokenizer == task.tokenizer:
         tokenizer = None
