@@ -49,6 +49,7 @@ _HOME = {
     "Circuit": "interp.circuits",
     "find_jumps": "interp.jumps",
     "rank_leads": "interp.leads",
+    "forecast": "interp.leads",
     "intervention_effects": "interp.leads",
     "prevalence": "interp.prevalence",
     "read_table": "interp.table",
@@ -74,8 +75,12 @@ __all__ = sorted([*_HOME, "__version__"])
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
+        from importlib.util import find_spec
+
         from interp.errors import nearest
 
+        if not name.startswith("_") and find_spec(f"interp.{name}"):
+            return importlib.import_module(f"interp.{name}")  # a wing: interp.circuits.to_mib
         raise AttributeError(f"module 'interp' has no attribute {name!r}{nearest(name, _HOME)}")
     value = globals()[name] = getattr(importlib.import_module(_HOME[name]), name)
     return value

@@ -175,3 +175,10 @@ def test_status_says_where_checkpoints_are_missing(capsys, tmp_path):
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["fam:d8/base", "2", "4", "4", "0", "0"] in lines
     assert ["fam:d16/base", "2", "4", "1", "3", "1"] in lines
+
+
+def test_a_wing_is_reached_as_it_is_written():
+    code = "import interp, sys; assert 'interp.leads' not in sys.modules; interp.leads.forecast is interp.forecast or sys.exit(1); "
+    code += "\ntry: interp.leeds\nexcept AttributeError as error: print(error)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "no attribute 'leeds'" in done.stdout, done.stderr

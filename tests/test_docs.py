@@ -21,6 +21,7 @@ RUN = [
     pytest.param("tutorial", marks=pytest.mark.slow),
     pytest.param("own-family", marks=pytest.mark.slow),
     "own-training",
+    "extend",
     "big-model",
 ]
 """Pages whose Python blocks are one script."""

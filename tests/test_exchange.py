@@ -204,7 +204,9 @@ def test_a_trainer_s_folder_knows_its_budget(tmp_path):
         folder = tmp_path / "out" / f"checkpoint-{step}"
         folder.mkdir(parents=True)
         history = [{"loss": 1 / s, "epoch": 0.1, "step": s} for s in range(1, step, 100)]
-        history.append({"eval_loss": 0.5, "epoch": 1.0, "step": step})
+        history.append(
+            {"eval_loss": 0.5, "eval_runtime": 2.0, "eval_steps_per_second": 9.0, "epoch": 1.0, "step": step}
+        )
         (folder / "trainer_state.json").write_text(
             json.dumps({"log_history": history, "max_steps": 2000, "global_step": step})
         )

@@ -52,7 +52,8 @@ NO_MODEL = {
     "InputError", "Prompts", "Task", "Batch", "Address", "CheckpointRef", "family", "load", "stream", "task", "tokenized", "Circuit",
     "find_jumps", "rank_leads", "read_table", "rolling", "open_stored", "Intervention", "harness_model", "evaluate_task",
     "fit_task", "Texts", "TextForm", "Example", "Protocol", "Structure", "read_experiment", "run_experiment", "prevalence",
-    "attention_view", "trainer_callback", "lightning_callback", "intervention_effects", "read_logs", "write_logs", "write_dataset",
+    "attention_view", "trainer_callback", "lightning_callback", "intervention_effects", "read_logs", "write_logs",
+    "forecast", "write_dataset",
 }  # fmt: skip
 OTHERS = {
     "path_patch": lambda m, p, _: path_patch(m, p, "L0H1", "L1H0.k"),

@@ -56,6 +56,8 @@ def read_wide(path: Path, *, step: str | None = None) -> pd.DataFrame:
         name = str(column)
         if name in BESIDE or column in (at, who) or name.endswith(("__MIN", "__MAX")) or name.startswith("Unnamed:"):
             continue  # the last: pandas' name of a column without one
+        if name.endswith(("runtime", "_per_second")):
+            continue  # how fast, not what
         value = _numbers(frame[column])
         if value is None:
             continue
