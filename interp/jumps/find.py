@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from interp import processes
 from interp.errors import InputError, unknown
 from interp.jumps.about.artefact import COMPANIONS, PER_TOKEN, companion_names, judge_artefact, same_examples
 from interp.jumps.about.maps import Pair
@@ -73,7 +73,7 @@ def find_jumps(
     detector: a file of `interp/jumps/detectors/`, or `package.module:function`, called as detector(curve, limits) ->
         Verdict.
     models: whether to name the best form of each curve, which costs as much as the verdict.
-    workers: processes (a script that asks for several needs the `if __name__ == "__main__":` of multiprocessing).
+    workers: processes.
     progress: called as progress(curves done, curves in all) from time to time.
     Where the table gives `setting` or `seed`, runs of one setting are also judged together (run "", see `over_seeds`).
 
@@ -180,7 +180,7 @@ def _each(
     if workers <= 1 or len(groups) <= 1:
         yield from (_judge_group(group, limits, detector, models) for group in groups)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with processes.pool(workers, script=detector.startswith("__main__:")) as pool:
         waiting = [pool.submit(_judge_group, group, limits, detector, models) for group in groups]
         yield from (done.result() for done in as_completed(waiting))
 
