@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from interp.circuits.testing.hypotheses import sign_test
 from interp.circuits.validation import MARGIN, Validation, _effects
 from interp.circuits.validation._tests import smallest_share
 from interp.testbed.built import Built, build_program
-from interp.testbed.programs.gates import GATES, Gate, named_parts
+from interp.testbed.normed import with_norm
+from interp.testbed.program import Layer
+from interp.testbed.programs.gates import GATES, N_CTX, SIZE, Gate, gate_program, mover, named_parts
 
 
 def built_gate(name: str, seed: int = 0) -> tuple[Gate, Built, interp.Prompts]:
@@ -201,7 +204,9 @@ def test_the_cost_is_what_is_said(name: str, monkeypatch: pytest.MonkeyPatch) ->
     runs = [0.0]
 
     def counted(ready, masks, **options):  # type: ignore[no-untyped-def]
-        runs[0] += len(masks) * ready.pair.n_prompts / 64
+        runs[0] += (
+            (3 if masks.requires_grad else 1) * len(masks) * ready.pair.n_prompts / 64
+        )  # backwards is twice forwards
         return masked_logits(ready, masks, **options)
 
     for module in (_masked, _effects):
@@ -209,6 +214,49 @@ def test_the_cost_is_what_is_said(name: str, monkeypatch: pytest.MonkeyPatch) ->
     found = interp.validate_circuit(built.model, prompts, true_circuit(built), minimal=False)
     assert runs[0] == pytest.approx(found.passes, abs=1.0)
     assert found.passes <= 40
+
+
+@pytest.mark.parametrize("name", ["or_three", "two_gates"])
+def test_minimality_costs_at_most_three_runs_an_edge(name: str) -> None:
+    """For the true circuit, whose pairs are all tried, and for a larger one, whose nearest are by gradients."""
+    _, built, prompts = built_gate(name)
+    for circuit in (true_circuit(built), interp.find_circuit(built.model, prompts).top(24)):
+        without, found = (interp.validate_circuit(built.model, prompts, circuit, minimal=m) for m in (False, True))
+        assert found.passes - without.passes <= 3 * found.n_edges
+        assert set(found.minimality) == set(circuit.pruned().edges())
+        truth = interp.validate_circuit(built.model, prompts, true_circuit(built)).minimality
+        assert all(found.minimality[edge] >= truth[edge] - 0.1 for edge in truth.keys() & found.minimality.keys())
+
+
+@pytest.mark.parametrize("kind", ["LN", "RMS"])
+@pytest.mark.parametrize("name", ["or_three", "sleeping_backup", "two_routes"])
+def test_a_norm_does_not_hide_who_stands_in_for_whom(name: str, kind: Literal["LN", "RMS"]) -> None:
+    """Behind a norm every component has some effect, so that the ones that have none by themselves are not looked at first."""
+    gate = GATES[name]()
+    built = with_norm(build_program(gate.program, seed=0, n_distractors=1), constant=30.0, kind=kind)
+    prompts = built.prompts(48, rng=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = built.model.module(prompts.clean)[torch.arange(48), prompts.position]
+    assert bool((logits.argmax(-1) == prompts.answer).all())
+    circuit = interp.find_circuit(built.model, prompts, method="acdc")
+    found = interp.validate_circuit(built.model, prompts, circuit, minimal=False)
+    assert set(found.backups) == {named_parts(built, group) for group in gate.backups}
+    assert (found.cancelling, found.negative) == ((), ())
+
+
+def test_an_or_that_the_norm_makes_is_found() -> None:
+    """Two heads write the same answer straight to the logits; what the norm leaves of two is what it leaves of one."""
+    heads = tuple(mover(N_CTX, 1, "out", SIZE, scale=20.0) for _ in range(2))
+    program = gate_program("norm_or", (Layer(heads=heads),), lambda tokens: tokens[1])
+    for constant, backed in (
+        (1.0, True),
+        (1000.0, False),
+    ):  # beside a long constant the norm hides nothing: they add up
+        built = with_norm(build_program(program, seed=0, n_distractors=1), constant=constant)
+        prompts = built.prompts(48, rng=torch.Generator().manual_seed(0))
+        circuit = interp.find_circuit(built.model, prompts).top(8)
+        found = interp.validate_circuit(built.model, prompts, circuit, minimal=False)
+        assert found.backups == ((named_parts(built, ((0, 0), (0, 1))),) if backed else ())
 
 
 def test_hypothesis_tests_come_with_what_they_could_have_seen() -> None:

@@ -1,11 +1,12 @@
 """What `validate_circuit` says of circuits whose gates were built in: is every group of backups and of cancelling parts named, and
 no other?
 
-    python experiments/benchmarks/circuits_gates.py [--seeds 2] [--prompts 48] [--methods eap-ig acdc exact]
+    python -m experiments.benchmarks.circuits_gates [--seeds 2] [--prompts 48] [--methods eap-ig acdc exact] [--unseen]
 
 A verdict is right where `backups`, `cancelling` and `negative` are exactly those that the gate states. One line a gate, how
 many of its verdicts are right by method; then the share over all, the median cost in runs of the prompts, and on how many
-random models, in which nothing was built, a group is named.
+random models, in which nothing was built, a group is named. `--unseen`: gates that the test-bed does not have, without a norm and
+behind LayerNorm and RMSNorm, one verdict each.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ import numpy as np
 import torch
 
 import interp
+from experiments.benchmarks._unseen_gates import NORM_ORS, UNSEEN, norm_or
 from interp.circuits.validation import Validation
 from interp.models import build
 from interp.testbed.built import Built, build_program
+from interp.testbed.normed import with_norm
 from interp.testbed.programs.gates import GATES, Gate, named_parts
 
 RANDOM = {
@@ -62,13 +65,36 @@ def random_validation(architecture: str, scale: float, seed: int) -> Validation:
     return interp.validate_circuit(model, prompts, circuit, minimal=False)
 
 
+def unseen(n_prompts: int) -> None:
+    """Verdicts on the gates of `_unseen_gates`; those that are wrong are named."""
+    gates = [(make(), name, kind) for kind in (None, "LN", "RMS") for name, make in UNSEEN.items()]
+    gates += [(norm_or(scales), name, kind) for kind in ("LN", "RMS") for name, scales in NORM_ORS.items()]
+    right, passes = [], []
+    for at, (gate, name, kind) in enumerate(gates):
+        built = build_program(gate.program, seed=at % 3, n_distractors=1)
+        if kind is not None:
+            built = with_norm(built, constant=1.0 if name in NORM_ORS else 30.0, kind=kind)
+        method = ("acdc", "eap-ig")[at % 2]
+        found = validated(built, method, n_prompts, at % 3)
+        right.append(is_right(gate, built, found))
+        passes.append(found.passes)
+        if not right[-1]:
+            print(
+                f"wrong: {name} {kind or 'without a norm'}, {method}: {found.backups} {found.cancelling} {found.negative}"
+            )
+    print(f"right: {sum(right)} of {len(right)}; cost {np.median(passes):.0f} runs, at most {max(passes):.0f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--prompts", type=int, default=48)
     parser.add_argument("--methods", nargs="+", default=["eap-ig", "acdc", "exact"])
+    parser.add_argument("--unseen", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.unseen:
+        return unseen(args.prompts)
     right: list[bool] = []
     passes: list[float] = []
     print(f"{'':18s}" + "".join(f"{method:>10s}" for method in args.methods), flush=True)

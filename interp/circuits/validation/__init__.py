@@ -9,22 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from interp.circuits._attribution import choose
 from interp.circuits._circuit import Circuit
 from interp.circuits._edges_from_nodes import edges_between
 from interp.circuits.testing.faithfulness import checked_pair, has_behaviour
-from interp.circuits.validation._effects import SHARES, Ground, gradients, ground
-from interp.circuits.validation._groups import MARGIN, Group, backups, cancelling, confirmed
-from interp.circuits.validation._minimality import MOST_EDGES, minimality
+from interp.circuits.validation._effects import Ground, ground
+from interp.circuits.validation._groups import MARGIN, Group
+from interp.circuits.validation._minimality import minimality
 from interp.circuits.validation._scores import component_scores, disagreement, saturated
+from interp.circuits.validation._search import components_of, n_few, search, spread
 from interp.circuits.validation._tests import CircuitTests, circuit_tests
-from interp.circuits.validation._views import rows_to_check, views
 from interp.figures.text import html
 from interp.files import plain
 
@@ -35,11 +33,6 @@ if TYPE_CHECKING:
     from interp.measure.metrics import Metric
     from interp.models import Model
     from interp.types import Prompts
-
-SEARCH_PROMPTS = 8
-"""Groups are searched on this many prompts, evenly spaced: 28 pairs in two views on 8 of 64 prompts cost about 20 forward passes of all."""
-COMPONENTS = 8
-"""Components whose pairs are tried: those of the circuit first, then those that gradients find."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
@@ -158,20 +151,20 @@ def validate_circuit(
     if not has_behaviour(here.clean, here.empty):
         return _nothing_to_keep(circuit, pair.n_prompts)
     # A metric of one's own may know the prompts by place: it always gets all of them.
-    n_few = pair.n_prompts if callable(pair.metric) else min(SEARCH_PROMPTS, pair.n_prompts)
-    rows = torch.linspace(0, pair.n_prompts - 1, n_few).round().long().unique()
+    n = pair.n_prompts if callable(pair.metric) else n_few(pair.n_prompts)
+    rows = spread(prompts.answer.reshape(pair.n_prompts, -1)[:, 0].cpu(), n)
     few = ground(checked_pair(model, choose(prompts, rows), circuit, metric), ablation, keep=True)
     if not has_behaviour(few.clean, few.empty):
         return _nothing_to_keep(circuit, pair.n_prompts)
-    seen = _search(model, prompts, circuit, here, few, rows)
+    seen = search(model, prompts, circuit, here, few, rows)
     names, groups = list(seen.single), [*seen.spare, *seen.opposed]
     scores = component_scores(few, names, seen.single, seen.slopes)
     (kept,) = here.f([circuit.included])
-    found, cost = minimality(here, few, circuit, groups) if minimal else ({}, 0.0)
-    inside = [name for name in names if name in _components(circuit)]
+    found, n_subsets, cost = minimality(here, few, circuit, groups) if minimal else ({}, 0, 0.0)
+    inside = [name for name in names if name in components_of(circuit)]
     sets = [*((name,) for name in inside), *groups]
     lost = zip(_left(few, circuit.included, sets), _left(few, pair.graph.edges, sets), strict=True)
-    searched = 3 * len(SHARES) + len(names) + seen.runs + 2 * len(sets) + 6  # runs of the few prompts
+    searched = len(names) + seen.runs + 2 * len(sets) + 6  # runs of the few prompts
     return Validation(
         faithfulness=float(kept),
         completeness=float(1 - max([abs(kept - 1), *(abs(a - b) for a, b in lost)])),
@@ -183,64 +176,11 @@ def validate_circuit(
         scores=scores,
         disagreement=disagreement(scores),
         n_edges=circuit.n_edges,
-        n_subsets=(circuit.n_edges if circuit.n_edges <= MOST_EDGES else 1) + len(groups) if minimal else 0,
+        n_subsets=n_subsets,
         n_prompts=pair.n_prompts,
         passes=3 + len(rows) / pair.n_prompts * searched + cost,
         tests=circuit_tests(model, prompts, circuit, ablation=ablation, metric=metric) if tests else None,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Search:
-    """What taking components out of the whole model shows.
-
-    single: component -> its effect alone. spare, opposed: groups that stand in for each other, and that cancel.
-    slopes: gradients at shares of the way from the corrupt to the clean run. runs: of the few prompts, all this took.
-    """
-
-    single: dict[str, float]
-    spare: list[Group]
-    opposed: list[Group]
-    slopes: np.ndarray
-    runs: float
-
-
-def _search(model: Model, prompts: Prompts, circuit: Circuit, here: Ground, few: Ground, rows: torch.Tensor) -> _Search:
-    slopes = gradients(few)
-    names = _candidates(circuit, slopes)
-    runs = [0.0]
-
-    def effect(view: Ground, groups: Sequence[Group]) -> list[float]:
-        runs[0] += (len(groups) + 1) * view.pair.n_prompts / len(rows)
-        return view.effects(groups, here.pair.graph.edges)
-
-    single = dict(zip(names, effect(few, [(name,) for name in names]), strict=True))
-    spare = backups(names, views(model, prompts, rows, here, effect))
-    if spare:  # what few prompts showed is tried on others
-        check = rows_to_check(here.pair.n_prompts, rows)
-        runs[0] += 4 * len(check) / len(rows)
-        spare = confirmed(spare, views(model, prompts, check, here, effect))
-    opposed = cancelling(single, partial(effect, few))
-    return _Search(single=single, spare=list(spare), opposed=list(opposed), slopes=slopes, runs=runs[0])
-
-
-def _candidates(circuit: Circuit, slopes: np.ndarray) -> list[str]:
-    """The components that are looked at: the circuit's by the size of their scores, then the rest by their gradients on the
-    way from the corrupt to the clean run."""
-    writers = circuit.graph.writers
-    own = circuit.scores.where(circuit.included, torch.tensor(torch.nan)).abs().nansum(0).tolist()
-    inside = _components(circuit)
-    slope = np.nan_to_num(np.abs(slopes).max(0))
-    order = sorted(
-        range(1, len(writers)), key=lambda c: (writers[c] not in inside, -own[c] if writers[c] in inside else -slope[c])
-    )
-    return [writers[column] for column in order[:COMPONENTS]]
-
-
-def _components(circuit: Circuit) -> set[str]:
-    return {
-        name for column, name in enumerate(circuit.graph.writers) if column and bool(circuit.included[:, column].any())
-    }
 
 
 def _left(here: Ground, within: torch.Tensor, groups: Sequence[Group]) -> list[float]:

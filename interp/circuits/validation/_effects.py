@@ -14,8 +14,8 @@ from interp.circuits._masked import Masker, masked_logits, masked_values, masker
 
 AT_ONCE = 256  # masks handed on together: bounds the memory of the masks themselves
 SHARES = (0.25, 0.5, 0.75, 1.0)
-"""Where on the way from the replaced run to the clean one gradients are taken. The last is the clean run, where EAP takes
-them; the others see what is saturated there."""
+"""To which shares components are kept where gradients are taken. The last is the clean run, where EAP takes them; the others
+see what is saturated there, and what wakes up where little is written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,7 +49,7 @@ class Ground:
     def effects(self, groups: Sequence[tuple[str, ...]], within: Bool[torch.Tensor, "reader writer"]) -> list[float]:
         """f lost when nothing hears the components of a group any more, in the circuit `within`."""
         columns = {name: column for column, name in enumerate(self.pair.graph.writers)}
-        masks = [_without(within, [columns[name] for name in group]) for group in groups]
+        masks = [without(within, [columns[name] for name in group]) for group in groups]
         base, *left = self.f([within, *masks])
         return [float(base - value) for value in left]
 
@@ -70,26 +70,35 @@ def turned_round(pair: Pair) -> Pair:
     return replace(pair, asked=replace(asked, clean=asked.corrupt, corrupt=asked.clean))
 
 
-def gradients(here: Ground) -> Float[np.ndarray, "share writer"]:
-    """By share of SHARES, the first-order effect of every component, in units of f: d f / d (how much of all its edges is
-    kept). NaN where the metric has no gradient."""
-    pair, edges = here.pair, here.pair.graph.edges
-    sums = np.zeros((len(SHARES), edges.shape[1]))
+def gradients(
+    here: Ground, masks: Float[torch.Tensor, "mask reader writer"]
+) -> Float[np.ndarray, "mask reader writer"]:
+    """At every mask, the first-order effect of every edge, in units of f: d f / d (how much of it is kept). NaN where the metric
+    has no gradient."""
+    pair = here.pair
+    sums = np.zeros(masks.shape)
     for rows, part in parts(pair):
         ready = masker(part, ablation=here.ablation)
         weight = (rows.stop - rows.start) / pair.n_prompts
-        for place, share in enumerate(SHARES):
-            mask = (edges.float() * share).requires_grad_()
+        for place, at in enumerate(masks):
+            mask = at.clone().requires_grad_()
             with torch.enable_grad():
                 value = measure(ready, masked_logits(ready, mask[None])).nanmean()
                 if not value.requires_grad:
                     return np.full_like(sums, np.nan)
                 (slope,) = torch.autograd.grad(value, [mask])
-            sums[place] += weight * slope.sum(0).double().cpu().numpy()
+            sums[place] += weight * slope.double().cpu().numpy()
     return sums / (here.clean - here.empty)
 
 
-def _without(mask: Bool[torch.Tensor, "reader writer"], columns: Sequence[int]) -> Bool[torch.Tensor, "reader writer"]:
+def faded(edges: Bool[torch.Tensor, "reader writer"]) -> Float[torch.Tensor, "share reader writer"]:
+    """All components kept to each of SHARES, the embedding whole."""
+    masks = edges.float()[None] * torch.tensor(SHARES)[:, None, None]
+    masks[:, :, 0] = edges[:, 0].float()
+    return masks
+
+
+def without(mask: Bool[torch.Tensor, "reader writer"], columns: Sequence[int]) -> Bool[torch.Tensor, "reader writer"]:
     left = mask.clone()
     left[:, list(columns)] = False
     return left

@@ -20,31 +20,37 @@ and half of what Wang et al. (2022) report for the backup name movers."""
 CLEAR = 0.6  # three times MARGIN: one view shows it by itself
 QUIET = 0.5  # a component that loses half or more by itself is hardly backed up
 LARGEST = 5  # members of a group; where more are needed, the behaviour is spread out rather than backed up
-MOST = 6  # groups that a search beyond pairs gives
+MOST = 6  # groups that a search beyond pairs gives, and that are tried on other prompts
+FIRST = 0.5
+"""Of MARGIN, what few prompts have to show: where half of the prompts go another way, one of six may be all that shows it."""
 
 
 def backups(names: Sequence[str], views: Sequence[Effect]) -> list[Group]:
-    """The smallest groups whose members stand in for each other in one of the views (ways to fill a component's place) and
-    which `confirmed` keeps; `names` in the order of their importance."""
-    found: list[Group] = []
-    for effect in views:
-        for group in confirmed(_in_view(names, effect), views):
-            if not any(set(other) <= set(group) for other in found):
-                found.append(group)
-    return found
+    """Groups whose members may stand in for each other, by a few prompts: in one of the views (ways to fill a component's
+    place) half of what `confirmed` asks for, on others; `names` in the order of their importance."""
+    found = dict.fromkeys(group for effect in views for group in _in_view(names, effect))
+    return list(confirmed(list(found), views, share=FIRST))[:MOST]
 
 
-def confirmed(groups: Sequence[Group], views: Sequence[Effect]) -> list[Group]:
-    """The groups that lose more together than one by one: by MARGIN in one view and half of it in all, or by CLEAR in one (a
-    head that wakes up where nothing is written sleeps on while anything else is)."""
+def confirmed(groups: Sequence[Group], views: Sequence[Effect], *, share: float = 1.0) -> dict[Group, float]:
+    """Group -> how much more it loses together than one by one, in the view that shows it best; the largest first.
+
+    A group has to gain MARGIN in one view and half of it in all, or CLEAR in one (a head that wakes up where nothing is
+    written sleeps on while anything else is). share: of MARGIN, that is asked for."""
     if not groups or not views:
-        return []
-    gains = [_gains(groups, view) for view in views]
-    return [
-        group
-        for group, *by_view in zip(groups, *gains, strict=True)
-        if max(by_view) >= CLEAR or (max(by_view) >= MARGIN and min(by_view) >= MARGIN / 2)
-    ]
+        return {}
+    found = {}
+    for group, *gains in zip(groups, *(_gains(groups, view) for view in views), strict=True):
+        best, enough = max(gains), share * MARGIN
+        if best >= CLEAR or (best >= enough and min(gains) >= enough / 2):
+            found[group] = best
+    return dict(sorted(found.items(), key=lambda each: -each[1]))
+
+
+def smallest(gains: Mapping[Group, float]) -> list[Group]:
+    """Of groups within each other the smallest, unless it gains less than half of what a larger one does."""
+    kept = [g for g in gains if not any(set(part) < set(g) and gains[part] > gains[g] / 2 for part in gains)]
+    return [group for group in kept if not any(set(group) < set(other) for other in kept)]
 
 
 def _gains(groups: Sequence[Group], effect: Effect) -> list[float]:
@@ -52,36 +58,38 @@ def _gains(groups: Sequence[Group], effect: Effect) -> list[float]:
     names = sorted({name for group in groups for name in group})
     lost = effect([*((name,) for name in names), *groups])
     single = dict(zip(names, lost, strict=False))
-    return [
-        min(together, 1.0) - sum(max(single[name], 0.0) for name in group)
-        for group, together in zip(groups, lost[len(names) :], strict=True)
-    ]
+    return [_gain(group, single, together) for group, together in zip(groups, lost[len(names) :], strict=True)]
+
+
+def _gain(group: Group, single: Mapping[str, float], together: float) -> float:
+    return min(together, 1.0) - sum(max(single[name], 0.0) for name in group)
 
 
 def _in_view(names: Sequence[str], effect: Effect) -> list[Group]:
     single = dict(zip(names, effect([(name,) for name in names]), strict=True))
-    couples: list[Group] = list(combinations(names, 2))
-    together = zip(couples, effect(couples), strict=True)
-    found = [group for group, lost in together if _is_backup(group, single, lost)]
+    # What loses nearly everything by itself cannot lose much more with another.
+    couples: list[Group] = [
+        pair for pair in combinations(names, 2) if sum(max(single[name], 0.0) for name in pair) <= 1 - FIRST * MARGIN
+    ]
+    gains = {group: _gain(group, single, lost) for group, lost in zip(couples, effect(couples), strict=True)}
+    found = [group for group, gain in gains.items() if gain >= FIRST * MARGIN]
     quiet = [name for name in names if single[name] < QUIET]
     for group in found:  # a larger group is looked for where no pair is cut through
-        if group[0] in quiet and group[1] in quiet:
+        if gains[group] >= CLEAR and group[0] in quiet and group[1] in quiet:
             quiet.remove(group[1])
-    while len(quiet) > 2 and len(found) < MOST:
+    larger = 0
+    while len(quiet) > 2 and larger < MOST:
         (lost,) = effect([tuple(quiet)])
-        if not _is_backup(tuple(quiet), single, lost):
+        if _gain(tuple(quiet), single, lost) < MARGIN:
             break
         group = _smallest_cut(quiet, lost, effect)
         (own,) = effect([group])
-        if len(group) < 3 or len(group) > LARGEST or not _is_backup(group, single, own):
+        if len(group) > LARGEST or _gain(group, single, own) < MARGIN:
             break
+        larger += 1
         found.append(group)
         quiet.remove(group[-1])
     return [tuple(sorted(group)) for group in found]
-
-
-def _is_backup(group: Group, single: dict[str, float], together: float) -> bool:
-    return min(together, 1.0) - sum(max(single[name], 0.0) for name in group) >= MARGIN
 
 
 def _smallest_cut(names: Sequence[str], lost: float, effect: Effect) -> Group:
@@ -94,8 +102,24 @@ def _smallest_cut(names: Sequence[str], lost: float, effect: Effect) -> Group:
     return tuple(kept)
 
 
-def cancelling(single: Mapping[str, float], effect: Effect) -> list[Group]:
-    """Pairs, or one against several, whose members matter alone, with opposite signs, and hardly together."""
+def cancelling(single: Mapping[str, float], views: Sequence[Effect]) -> list[Group]:
+    """Pairs, or one against several, whose members matter alone, with opposite signs, and hardly together: in all views.
+    single: the effects alone in the first view."""
+    found = _opposed(single, views[0])
+    for effect in views[1:]:
+        names = sorted({name for group in found for name in group})
+        own = dict(zip(names, effect([(name,) for name in names]), strict=True)) if found else {}
+        together = effect(found) if found else []
+        found = [group for group, lost in zip(found, together, strict=True) if _cancel(group, own, lost)]
+    return found
+
+
+def _cancel(group: Group, single: Mapping[str, float], together: float) -> bool:
+    own = [single[name] for name in group]
+    return max(own) >= MARGIN and min(own) <= -MARGIN / 2 and abs(together) <= max(map(abs, own)) / 2
+
+
+def _opposed(single: Mapping[str, float], effect: Effect) -> list[Group]:
     for_it = [name for name, lost in single.items() if lost >= MARGIN]
     against = [name for name, lost in single.items() if lost <= -MARGIN]
     couples: list[Group] = [(a, b) for a in for_it for b in against]

@@ -2,7 +2,7 @@
 
 score(e) = max over K of |f(C∖K) − f(C∖K∖e)|, K being nothing, each single other edge of the circuit, and for each group of
 components that stand in for each other or cancel, the edges of its members other than e's own. Nothing is drawn: what is
-symmetric in the circuit gets equal scores.
+symmetric in the circuit gets equal scores. Which K counts is found on a few prompts, what it gives is measured on all.
 """
 
 from __future__ import annotations
@@ -15,43 +15,61 @@ from jaxtyping import Bool
 
 from interp.circuits._circuit import Circuit
 from interp.circuits._graph import edge_names
-from interp.circuits.validation._effects import Ground
+from interp.circuits.validation._effects import Ground, gradients
 
-EXACT_EDGES = 11
-"""Up to this many edges every pair of them is run on all prompts. Beyond, the K that counts for each edge is chosen on a few
-prompts among all single other edges, and what it gives is measured on all."""
-MOST_EDGES = 64
-"""Beyond this many no pairs are run (they would be 2,000), only the groups; `n_subsets` says so."""
+SCREEN = 1.0
+"""Runs of all prompts, for each edge, that the search for K may cost: with two on all prompts this makes three. All single
+other edges are tried where that is enough, else the NEAREST whose gradient changes most when e is taken out."""
+NEAREST = 2
+TELLING = 0.01  # share of the behaviour by which one K has to show more than another that costs less
+SHARES = (0.5, 1.0)  # of all other edges that are kept where gradients are taken: half-way, what is saturated shows
 Places = Sequence[tuple[int, int]]
 
 
 def minimality(
     here: Ground, few: Ground, circuit: Circuit, groups: Sequence[tuple[str, ...]]
-) -> tuple[dict[str, float], float]:
-    """Edge -> score, and what it cost in runs over the prompts of `here`. few: the same question on a few prompts.
-    `circuit` has live edges only."""
+) -> tuple[dict[str, float], int, float]:
+    """Edge -> score, how many K each has at most, and the cost in runs over the prompts of `here`. few: the same question on a
+    few prompts. `circuit` has live edges only."""
     places = [(row, column) for row, column in circuit.included.nonzero().tolist()]
-    tried: list[tuple[int, Places]] = [
-        (e, k) for e in range(len(places)) for k in _other_members(circuit, places, e, groups)
-    ]
-    tried += [(e, []) for e in range(len(places))]
-    pairs: list[tuple[int, Places]] = [(e, [k]) for e, own in enumerate(places) for k in places if k != own]
+    share = few.pair.n_prompts / here.pair.n_prompts
+    alone: list[tuple[int, Places]] = [(e, []) for e in range(len(places))]
+    together = [(e, k) for e in range(len(places)) for k in _other_members(circuit, places, e, groups)]
     cost = 0.0
-    if len(places) <= EXACT_EDGES:
-        tried += pairs
-    elif len(places) <= MOST_EDGES:
-        screened, n_masks = _differences(few, circuit, places, pairs)
-        best: dict[int, int] = {}
-        for at, (e, _) in enumerate(pairs):
-            best[e] = at if e not in best or screened[at] > screened[best[e]] else best[e]
-        tried += [pairs[at] for at in best.values()]
-        cost += n_masks * few.pair.n_prompts / here.pair.n_prompts
-    found, n_masks = _differences(here, circuit, places, tried)
+    if share * ((len(places) - 1) / 2 + len(groups)) <= SCREEN:
+        others = [[k for k in places if k != own] for own in places]
+    else:
+        others, n_gradients = _nearest(few, circuit, places)
+        cost += 3 * share * n_gradients
+    tried = [*alone, *((e, [k]) for e, near in enumerate(others) for k in near), *together]
+    screened, n_masks = _differences(few, circuit, places, tried)
+    best = list(range(len(places)))  # nothing, unless another K shows more: that is what costs least
+    for at, (e, _) in enumerate(tried):
+        best[e] = at if screened[at] > screened[best[e]] + TELLING else best[e]
+    cost += share * n_masks
+    chosen = [*alone, *(tried[at] for at in best if at >= len(places))]
+    found, n_masks = _differences(here, circuit, places, chosen)
     scores = np.zeros(len(places))
-    for (e, _), difference in zip(tried, found, strict=True):
+    for (e, _), difference in zip(chosen, found, strict=True):
         scores[e] = max(scores[e], difference)
     names = edge_names(circuit.graph, circuit.included)
-    return dict(zip(names, scores.tolist(), strict=True)), cost + n_masks
+    n_subsets = 1 + len(groups) + max(map(len, others), default=0)
+    return dict(zip(names, scores.tolist(), strict=True)), n_subsets, cost + n_masks
+
+
+def _nearest(few: Ground, circuit: Circuit, places: Places) -> tuple[list[list[tuple[int, int]]], int]:
+    """For every edge the NEAREST others, by how much their gradient changes when it is taken out (none where the metric has no
+    gradient), and how many gradients that took."""
+    cuts: list[Places] = [[], *([place] for place in places)]
+    masks = torch.stack([share * _less(circuit.included, cut).float() for cut in cuts for share in SHARES])
+    rows, columns = (list(each) for each in zip(*places, strict=True))
+    slopes = gradients(few, masks)[:, rows, columns].reshape(len(cuts), len(SHARES), len(places))
+    changed = np.abs(slopes[1:] - slopes[:1]).max(1)
+    np.fill_diagonal(changed, -1.0)
+    if bool(np.isnan(changed).any()):
+        return [[] for _ in places], len(masks)
+    order = np.argsort(-changed, axis=1, kind="stable")[:, :NEAREST]
+    return [[places[k] for k in near if k != e] for e, near in enumerate(order)], len(masks)
 
 
 def _differences(

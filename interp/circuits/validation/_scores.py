@@ -21,7 +21,7 @@ def component_scores(
         other = replace(ground(turned_round(here.pair), "corrupt", keep=True), clean=here.empty, empty=here.clean)
         denoised = other.effects([(name,) for name in names], edges)
     return {
-        name: {"noising": single[name], "denoising": gained, "gradient": float(slopes[-1, writers.index(name)])}
+        name: {"noising": single[name], "denoising": gained, "gradient": float(slopes[writers.index(name)])}
         for name, gained in zip(names, denoised, strict=True)
     }
 
