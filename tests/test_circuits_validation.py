@@ -212,7 +212,7 @@ def test_the_cost_is_what_is_said(name: str, monkeypatch: pytest.MonkeyPatch) ->
     for module in (_masked, _effects):
         monkeypatch.setattr(module, "masked_logits", counted)
     found = interp.validate_circuit(built.model, prompts, true_circuit(built), minimal=False)
-    assert runs[0] == pytest.approx(found.passes, abs=1.0)
+    assert runs[0] == pytest.approx(found.passes, abs=1.5)  # a model met for the first time is proved once
     assert found.passes <= 40
 
 

@@ -164,7 +164,7 @@ def validate_circuit(
     inside = [name for name in names if name in components_of(circuit)]
     sets = [*((name,) for name in inside), *groups]
     lost = zip(_left(few, circuit.included, sets), _left(few, pair.graph.edges, sets), strict=True)
-    searched = len(names) + seen.runs + 2 * len(sets) + 6  # runs of the few prompts
+    searched = len(names) + seen.runs + 2 * len(sets) + 13  # runs of the few prompts
     return Validation(
         faithfulness=float(kept),
         completeness=float(1 - max([abs(kept - 1), *(abs(a - b) for a, b in lost)])),

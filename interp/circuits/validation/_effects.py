@@ -75,7 +75,7 @@ def gradients(
 ) -> Float[np.ndarray, "mask reader writer"]:
     """At every mask, the first-order effect of every edge, in units of f: d f / d (how much of it is kept). NaN where the metric
     has no gradient."""
-    pair = here.pair
+    pair, flows = here.pair, False
     sums = np.zeros(masks.shape)
     for rows, part in parts(pair):
         ready = masker(part, ablation=here.ablation)
@@ -84,11 +84,13 @@ def gradients(
             mask = at.clone().requires_grad_()
             with torch.enable_grad():
                 value = measure(ready, masked_logits(ready, mask[None])).nanmean()
-                if not value.requires_grad:
-                    return np.full_like(sums, np.nan)
-                (slope,) = torch.autograd.grad(value, [mask])
-            sums[place] += weight * slope.double().cpu().numpy()
-    return sums / (here.clean - here.empty)
+                if not value.requires_grad:  # the metric has none, or nothing that is kept reaches the logits
+                    continue
+                (slope,) = torch.autograd.grad(value, [mask], allow_unused=True)
+            flows = True
+            if slope is not None:
+                sums[place] += weight * slope.double().cpu().numpy()
+    return sums / (here.clean - here.empty) if flows else np.full_like(sums, np.nan)
 
 
 def faded(edges: Bool[torch.Tensor, "reader writer"]) -> Float[torch.Tensor, "share reader writer"]:
