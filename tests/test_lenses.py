@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import CONFIGS, UNMAPPED, VOCAB, padding, pairs, state_of, tiny
 
-from interp.circuits.formation.roles import role_scores
+from interp.circuits.formation import role_nulls, role_scores
 from interp.errors import InputError
 from interp.hooks.activations import capture
 from interp.indicators._composition import strongest_writer
@@ -26,6 +26,7 @@ from interp.lenses import (
 from interp.measure import scoring
 from interp.measure.metrics import questions
 from interp.models import build, weights, wrap
+from interp.models.site_tensors import mapped, part_of
 from interp.types import Prompts
 
 torch.set_num_threads(1)  # threads that wait for each other cost more than these models take
@@ -253,6 +254,56 @@ def test_composition_is_that_of_the_full_matrices(name):
         assert torch.equal(found[side].isnan()[:, 0, :, 0], ~below)
     best = found["k"].nan_to_num(-1).amax((0, 1))[1:]
     assert torch.allclose(best, strongest_writer(w, reader=w.k, onwards=w.q)[1:])
+
+
+def test_a_baseline_takes_off_what_all_writers_share():
+    """Head 2 of the first layer is the only one whose output a head of the second reads by its keys."""
+    config = {
+        **CONFIGS["native-no-norm"],
+        "attn_only": True,
+        "n_heads": 4,
+        "d_head": 6,
+        "d_vocab": VOCAB,
+        "d_model": 24,
+    }
+    model = wrap(build(config, seed=0))
+    first, second = model.module.layers[0].attn, model.module.layers[1].attn
+    with torch.no_grad():
+        first.v.weight.copy_(torch.eye(24))
+        first.o.weight.copy_(torch.eye(24))  # head h writes directions 6 h to 6 h + 5
+        for side in (second.q, second.k):
+            side.weight.copy_(torch.eye(24)[12:18].repeat(4, 1))
+    raw, random, writers = (composition(model, baseline=kind)["k"][0, :, 1] for kind in (None, "random", "writers"))
+    assert torch.allclose(raw[2], torch.full((4,), 6**-0.5, dtype=torch.float64))
+    assert torch.allclose(random, raw - 24**-0.5)
+    assert torch.allclose(writers[2], raw[2])  # of the others nothing is read
+    assert torch.allclose(writers[0], -raw[2] / 3)
+    with pytest.raises(InputError, match="baseline"):
+        composition(model, baseline="mean")
+
+
+@pytest.mark.parametrize("name", ["native-attn-only", "llama"])
+def test_composition_is_transformerlens(name):
+    model = stirred(name)
+    found = composition(model)
+    for side, each in found.items():
+        theirs = model.bridge.all_composition_scores(side.upper()).scores.detach().double()
+        assert torch.allclose(theirs[0, :, 1], each[0, :, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["native", "llama"])
+def test_a_head_that_looks_at_all_alike_has_the_null_of_every_role(name):
+    model, prompts = wrap(build(CONFIGS[name], seed=0)), pairs()
+    with torch.no_grad():
+        for layer in range(model.n_layers):
+            for side in ("q", "k"):
+                part = part_of(model, getattr(mapped(model), side), layer)
+                part.weight.zero_()
+                if part.bias is not None:
+                    part.bias.zero_()
+    null = role_nulls(model, prompts)
+    for role, scores in role_scores(model, prompts).items():
+        assert torch.allclose(scores, torch.full_like(scores, null[role]), atol=1e-6, equal_nan=True)
 
 
 def test_attention_figure_shows_the_patterns():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from interp.errors import InputError
+from interp.errors import InputError, unknown
 from interp.hooks.activations import capture
 from interp.models import weights
 from interp.models.site_tensors import check_indices
@@ -61,19 +61,24 @@ def _repeated(model: Model, rng: torch.Generator | None, length: int, sequences:
 
 
 def composition(
-    model: Model,
+    model: Model, *, baseline: Literal["random", "writers"] | None = None
 ) -> dict[str, Float[Tensor, "writer_layer writer_head reader_layer reader_head"]]:
     """How much of what one head writes another reads by its queries, keys and values: "q", "k" and "v" composition,
     ‖A B‖ / (‖A‖ ‖B‖) in Frobenius norms with B the writer's OV matrix and A the reader's QK (OV) matrix from that side
-    (Elhage et al. 2021). Two random matrices give about 1/√d_model. Norms between the weights are left out. NaN where
-    the writer's layer is not below the reader's.
+    (Elhage et al. 2021). Norms between the weights are left out. NaN where the writer's layer is not below the reader's.
+
+    baseline: what is taken off. `random`: 1/√d_model, the root mean square over all rotations of what is written, whatever
+        the ranks; below 0 the reader turns away. `writers`: the mean over the other heads of all layers below this reader: so
+        the one that a reader listens to stands out, whatever all heads share. NaN where there is no other.
 
     Raises:
-        InputError: an architecture without a map of sites.
+        InputError: an architecture without a map of sites; an unknown baseline.
     """
     from interp.indicators._composition import product_norm
     from interp.indicators._weights import heads
 
+    if baseline not in (None, "random", "writers"):
+        raise unknown("baseline", str(baseline), ("random", "writers"))
     w = heads(model)
     n_layers, n_heads = w.q.shape[:2]
     scores = {side: torch.full((n_layers, n_heads) * 2, torch.nan, dtype=torch.float64) for side in "qkv"}
@@ -85,7 +90,17 @@ def composition(
                 through = reader[layer] @ w.o[below, :, None].mT
                 composed = product_norm(on[layer], through @ v[below, :, None])
                 scores[side][below, :, layer] = composed / (sizes[layer] * written[below, :, None])
-    return scores
+    if baseline == "random":
+        return {side: each - model.d_model**-0.5 for side, each in scores.items()}
+    return {side: each - _others(each) for side, each in scores.items()} if baseline else scores
+
+
+def _others(
+    scores: Float[Tensor, "writer_layer writer_head reader_layer reader_head"],
+) -> Float[Tensor, "writer_layer writer_head reader_layer reader_head"]:
+    """For each reader the mean over all writers but one."""
+    there = (~scores.isnan()).sum((0, 1)) - 1
+    return torch.where(there > 0, (scores.nansum((0, 1)) - scores) / there, torch.nan)
 
 
 def _rotated(rows: Float[Tensor, "... d_head d_model"]) -> Float[Tensor, "... d_head rank"]:

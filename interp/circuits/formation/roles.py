@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from interp.hooks.activations import capture
-from interp.measure.metrics import questions
+from interp.measure.metrics import Questions, questions
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
@@ -31,12 +31,28 @@ ROLES = ("previous", "duplicate", "induction", "first", "answer")
 def role_scores(model: Model, prompts: Prompts) -> dict[str, Float[Tensor, "layer head"]]:
     """Every head's score in every role, on the clean prompts."""
     asked = questions(prompts, model)
-    tokens = asked.clean
-    real = torch.ones_like(tokens, dtype=torch.bool) if asked.mask is None else asked.mask.bool()
-    targets = role_targets(tokens, real, asked.answer[:, 0], asked.read[:, 0])
     with torch.no_grad():
-        pattern = capture(model, tokens, "pattern", mask=asked.mask)["pattern"].float().cpu()
-    return {role: _mean_share(pattern, *where) for role, where in targets.items()}
+        pattern = capture(model, asked.clean, "pattern", mask=asked.mask)["pattern"].float().cpu()
+    return {role: _mean_share(pattern, *where) for role, where in _targets(asked).items()}
+
+
+def role_nulls(model: Model, prompts: Prompts) -> dict[str, float]:
+    """Each role's score of a head that looks at all it may see alike: what a role's score is to be held against. A task
+    full of repeats gives every head much of `duplicate` and `induction`."""
+    asked = questions(prompts, model)
+    seen = _real(asked)[:, None, :].expand(-1, asked.clean.shape[1], -1).float()
+    if str(model.config.get("attention_dir", "causal")) == "causal":
+        seen = seen.tril()
+    alike = (seen / seen.sum(-1, keepdim=True).clamp(min=1))[None, :, None]
+    return {role: float(_mean_share(alike, *where)[0, 0]) for role, where in _targets(asked).items()}
+
+
+def _real(asked: Questions) -> Bool[Tensor, "prompt pos"]:
+    return torch.ones_like(asked.clean, dtype=torch.bool) if asked.mask is None else asked.mask.bool()
+
+
+def _targets(asked: Questions) -> dict[str, tuple[Tensor, Tensor]]:
+    return role_targets(asked.clean, _real(asked), asked.answer[:, 0], asked.read[:, 0])
 
 
 def role_targets(
