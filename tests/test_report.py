@@ -39,6 +39,7 @@ from interp.report import (
     trajectory_figure,
     write_report,
 )
+from interp.report.formation_section import verdict_of
 from interp.report.tables import jumps_table
 from interp.table import read_table
 
@@ -599,6 +600,26 @@ def test_a_formation_is_dated_where_it_is_and_set_against_the_jump(grown, share,
         assert (row.jump_before, row.jump_after) == (jump["step_before"], jump["step_after"])
         assert row.lead_steps == row.jump_before - row.formed_after
         assert (row.lead_steps > 0) == (order == "before")
+
+
+def test_a_replacement_is_told_where_the_circuit_before_no_longer_carries(grown):
+    """The last three checkpoints carry all prompts; at the middle one of them the circuit before carries none, or all."""
+    table, jumps = grown
+    for kept, replaced in ((0, 1), (1, 0)):
+        circuits = circuits_of(table, jumps, np.random.default_rng(5), share=0.5)
+        (run, _), trajectory = next(iter(circuits.items()))
+        *early, first, second, last = sorted(trajectory)
+        for step in early:
+            trajectory[step]["formation"] |= {"carried": [0] * 64, "inherited": [0] * 64}
+        for step in (first, second, last):
+            trajectory[step]["formation"] |= {"carried": [1] * 64, "inherited": [kept if step == second else 1] * 64}
+        data = formation_data(circuits, table, jumps)
+        found = data.set_index("run")
+        row = found.loc[run]
+        assert row["replaced"] == replaced
+        assert (row["replaced_before"], row["replaced_after"]) == (first, second) or not replaced
+        assert found["replaced"].drop(run).isna().all()  # there it was not stored
+        assert ("another circuit took over the same prompts" in verdict_of(data)) == bool(replaced)
 
 
 def test_the_page_says_which_came_first_and_no_more(grown, tmp_path):

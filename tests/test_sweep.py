@@ -244,6 +244,7 @@ def test_what_was_stored_of_circuits_says_what_the_models_say(grown, undisturbed
     for snap in seen.snapshots:
         stored = trajectory[float(snap.step)]
         assert stored["formation"]["carried"] == snap.carried.tolist()
+        assert stored["formation"]["inherited"] == (None if snap.inherited is None else snap.inherited.tolist())
         assert {name for name, _, inside in stored["edges"] if inside} == set(snap.circuit.edges())
     row = formation_data(found, read_table(undisturbed[0])).iloc[0]
     assert row["share"] == seen.share

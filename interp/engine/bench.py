@@ -129,7 +129,7 @@ class Bench:
         path = self.out / "circuits" / f"{circuit_key(ref, spec, self.experiment)}.json"
         if path.is_file():
             return Circuit.from_json(files.read_json(path))
-        found_on, _ = split(self._circuit_prompts(ref, spec))
+        found_on, _ = split(self.circuit_prompts(ref, spec))
         circuit = find_circuit(self.model_at(ref), found_on, method=wanted.method, metric=wanted.metric)
         files.write_json(path, circuit.to_json())
         return circuit
@@ -145,7 +145,7 @@ class Bench:
             return files.read_json(path)
         wanted = self.experiment.circuits
         assert wanted is not None
-        circuit, prompts = self.circuit(ref, spec), self._circuit_prompts(ref, spec)
+        circuit, prompts = self.circuit(ref, spec), self.circuit_prompts(ref, spec)
         model = self.model_at(ref)
         found = snapshot(
             model, ref.step, prompts, method=wanted.method, metric=wanted.metric, circuit=circuit
@@ -159,7 +159,7 @@ class Bench:
 
         return chosen_edges(self.circuit(ref, spec), self.formation(ref, spec))
 
-    def _circuit_prompts(self, ref: CheckpointRef, spec: TaskSpec) -> Prompts:
+    def circuit_prompts(self, ref: CheckpointRef, spec: TaskSpec) -> Prompts:
         """The prompts that circuits are found on (every other one) and tried on."""
         assert self.experiment.circuits is not None
         task, split_seed = self.task(spec, ref)

@@ -47,7 +47,8 @@ class Result:
 class Unit:
     """One checkpoint to measure, the checkpoints it may be compared with, and the results wanted.
 
-    reference: the checkpoint of another run whose circuit is applied here.
+    before: the last one before it at which circuits are looked for. reference: the checkpoint of another run whose circuit is
+        applied here.
     """
 
     address: str
@@ -56,6 +57,7 @@ class Unit:
     window: tuple[CheckpointRef, ...]
     initial: CheckpointRef
     final: CheckpointRef
+    before: CheckpointRef | None
     reference: CheckpointRef | None
     results: tuple[Result, ...]
 
@@ -185,7 +187,8 @@ def _units_of_run(
     stored = _pinned_where_used(experiment, stored, [place[step] for step in steps])
     if reference is not None and _run_of(reference) == _run_of(stored[0]):
         reference = None  # on the run that it comes from, it would look ahead
-    units = []
+    units: list[Unit] = []
+    wanted, before = experiment.circuits, None
     for order, step in enumerate(steps):
         index = place[step]
         unit = Unit(
@@ -195,11 +198,12 @@ def _units_of_run(
             window=tuple(stored[max(index - WINDOW, 0) : index]),
             initial=stored[0],
             final=stored[-1],
+            before=before,
             reference=reference,
             results=(),
         )
-        wanted, last = experiment.circuits, order == len(steps) - 1
-        with_circuit = wanted is not None and (order % wanted.every == 0 or last)
+        with_circuit = wanted is not None and (order % wanted.every == 0 or order == len(steps) - 1)
+        before = unit.ref if with_circuit else before
         units.append(replace(unit, results=tuple(_results(unit, experiment, with_circuit=with_circuit))))
     return units
 

@@ -34,6 +34,9 @@ COLUMNS = [
     "presences",
     "lost_before",
     "lost_after",
+    "replaced",
+    "replaced_before",
+    "replaced_after",
     "strict_before",
     "strict_after",
     "strict_lost_before",
@@ -64,7 +67,9 @@ def formation_data(circuits: Circuits, table: Any, jumps: Any = None) -> pd.Data
 
     noise_floor: similarity of the circuits of two sets of prompts, when it had formed (else at the end). edges: how
     many it needed then, NaN where none are enough. presences: how many stretches over which it (or one of several
-    circuits) carried its prompts; lost: when the first of them ended. strict: the same by the criterion that behaviour is
+    circuits) carried its prompts; lost: when the first of them ended. replaced: how
+    often another circuit took over the same prompts (NaN where it was not stored what the circuit before still carries), and
+    when first. strict: the same by the criterion that behaviour is
     judged by, the circuit alone gives the right answer among all. lead_steps: the least lead over the behaviour,
     T − formed_after with T the jump's `step_before`; lead: that ÷ T; strict_lead_steps: T − strict_after.
     """
@@ -91,8 +96,8 @@ def trajectory_data(circuits: Circuits, table: Any) -> pd.DataFrame:
     """What the circuit was at every checkpoint, one row a value: run, task, step, quantity, value, head, online.
 
     Quantities: `carried` (share of held-out prompts), `whole` (the same for the whole model), `strict` (share on which the
-    circuit alone gives the right answer among all), `similarity` (to the
-    previous checkpoint's circuit), `noise_floor`, `edges` (share of all that 80 % faithfulness needs), `role: …` (the
+    circuit alone gives the right answer among all), `inherited` (share that the previous checkpoint's circuit still carries),
+    `similarity` (to the previous checkpoint's circuit), `noise_floor`, `edges` (share of all that 80 % faithfulness needs), `role: …` (the
     best head's), `behaviour` (the curve that counts), and `final_circuit` (hindsight) and `circuit_transfer` where they
     were measured.
     """
@@ -123,11 +128,15 @@ def _formed(trajectory: Mapping[float, Any]) -> dict[str, Any]:
     then = trajectory[steps[-1] if when.interval is None else when.interval[1]]
     ends = [end for interval in (when.interval, when.band, model) for end in interval or (None, None)]
     names = [f"{name}_{end}" for name in ("formed", "band", "model") for end in ("before", "after")]
-    weak = presences([int(step) for step in steps], carried, n_resamples=0)
+    weak = presences([int(step) for step in steps], carried, inherited=_inherited(trajectory, steps), n_resamples=0)
+    replaced = sorted({times for each in weak for times in each.replaced})
+    unknown = all("inherited" not in trajectory[step]["formation"] for step in steps[1:])
     found = {
         **dict(zip(names, ends, strict=True)),
         "presences": len(weak),
         **_first(weak, "", "lost"),
+        "replaced": None if unknown else len(replaced),
+        **dict(zip(("replaced_before", "replaced_after"), [*replaced, (None, None)][0], strict=True)),
         **_first(_strict(trajectory, steps), "strict", "strict_lost"),
         "declared_at": when.declared_at,
         "share": when.share,
@@ -139,6 +148,13 @@ def _formed(trajectory: Mapping[float, Any]) -> dict[str, Any]:
         "last_step": steps[-1],
     }
     return {name: np.nan if value is None else float(value) for name, value in found.items()}
+
+
+def _inherited(trajectory: Mapping[float, Any], steps: list[float]) -> np.ndarray:
+    """What the circuit before still carries, [step, prompt]; where it was not stored, what is carried."""
+    trials = [trajectory[step]["formation"] for step in steps]
+    kept = (trial["carried"] if trial.get("inherited") is None else trial["inherited"] for trial in trials)
+    return np.array(list(kept), dtype=bool)
 
 
 def _strict(trajectory: Mapping[float, Any], steps: list[float]) -> tuple[Presence, ...]:
@@ -172,6 +188,7 @@ def _quantities(run: str, task: str, trajectory: Mapping[float, Any]) -> Iterato
             "carried": float(np.mean(trial["carried"])),
             "whole": float(np.mean(trial["whole"])),
             "strict": float(np.mean(trial["strict"])) if "strict" in trial else np.nan,
+            "inherited": float(np.mean(trial["inherited"])) if trial.get("inherited") is not None else np.nan,
             "similarity": np.nan if previous is None else similarity(sizes, previous),
             "noise_floor": trial["noise_floor"],
             "edges": inside / len(circuit["edges"]) if inside else np.nan,

@@ -23,6 +23,7 @@ LINES = {  # quantity: (panel, name, colour, dash)
     "behaviour": (1, "behaviour", style.ACCENT, "solid"),
     "carried": (1, "prompts carried by the circuit", style.HELPS, "solid"),
     "whole": (1, "prompts carried by the whole model", style.HELPS, "dot"),
+    "inherited": (1, "prompts that the circuit before still carries", style.MUTED, "dash"),
     "strict": (1, "prompts answered by the circuit alone", style.SETTING_COLOURS[1], "solid"),
     HINDSIGHT: (1, "final circuit, applied backwards (hindsight)", style.GREY, "dot"),
     TRANSFER: (1, "another run's circuit, faithfulness", style.SETTING_COLOURS[2], "dash"),

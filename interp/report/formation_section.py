@@ -32,7 +32,7 @@ def formation_section(material: Material) -> Section | str:
         return "circuits were looked for at one checkpoint; a formation takes several"
     more = f" {MAX_RUNS} of the {len(found)} runs are drawn, evenly chosen." if len(found) > MAX_RUNS else ""
     first = (
-        f"{_verdict(found)} A circuit has formed when, on prompts that it was not found on, its own edges alone prefer "
+        f"{verdict_of(found)} A circuit has formed when, on prompts that it was not found on, its own edges alone prefer "
         "the right answer where the corrupt run prefers the wrong one, on more than 62.5 % of them (chance carries 25 %), "
         "at two checkpoints in a row; nothing later is used. The thin line is the 95 % band over resampled prompts. The "
         f"interval is as fine as the checkpoints at which circuits were looked for.{more}"
@@ -72,12 +72,18 @@ def _answer(found: pd.DataFrame) -> str:
     )
 
 
-def _verdict(found: pd.DataFrame) -> str:
+def verdict_of(found: pd.DataFrame) -> str:
     """In how many runs it formed, and whether before the behaviour showed it."""
     formed, jumped = found["formed_after"].notna(), found["jumped"].astype(bool)
     what = "run" if len(found) == 1 else "runs"
     text = f"The circuit formed in {int(formed.sum())} of {len(found)} {what}."
     both = found[formed & jumped]
+    for what, column in (
+        ("it was lost again", "lost_after"),
+        ("another circuit took over the same prompts", "replaced_after"),
+    ):
+        if n := int(found[column].notna().sum()):
+            text += f" In {n} of {len(found)} {what}."
     if both.empty:
         return text
     before = int((both["lead_steps"] >= 0).sum())
@@ -98,9 +104,6 @@ def _verdict(found: pd.DataFrame) -> str:
             " By the strict criterion, the one that behaviour is judged by (the circuit alone gives the right answer among "
             f"all), it was there by that checkpoint in {ahead} of {len(strict)}."
         )
-    lost = int(found["lost_after"].notna().sum())
-    if lost:
-        text += f" In {lost} of {len(found)} it was lost again."
     return text + (
         " The behaviour may ask for more than the right answer before one wrong one: by the circuit's own criterion the "
         f"whole model was there at the same checkpoint as the circuit in {same} of the {len(both)}."
@@ -115,6 +118,11 @@ def formation_table(found: pd.DataFrame) -> str:
         _interval("circuit formed", "formed", "last checkpoint before, first after"),
         _interval("95 % band", "band", "the same over resampled prompts"),
         _interval("lost", "lost", "last checkpoint with the circuit, first without; – where it stayed"),
+        _interval(
+            "replaced",
+            "replaced",
+            "first time that the circuit of one checkpoint no longer carries the prompts at the next, whose own does",
+        ),
         _interval(
             "answers alone", "strict", "strict: the circuit alone gives the right answer among all, as behaviour asks"
         ),

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def read_source(source: str | Path | pd.DataFrame) -> Source:
 
 def _circuits(path: Path, table: pd.DataFrame) -> dict[tuple[str, str], dict[float, Any]]:
     """A circuit's file is named by the key that its rows carry; so is that of its trial on other prompts, which says
-    what edges it needs (`formation` of the circuit here)."""
+    what edges it needs (`formation` of the circuit here); what the circuit before it still carries is in a file named by
+    both."""
     files = {file.stem: file for file in sorted((path / "circuits").glob("*.json")) if not file.name.startswith(".")}
     owners = table[table["key"].isin(files)].drop_duplicates("key") if files else table.iloc[:0]
     found: dict[tuple[str, str], dict[float, Any]] = {}
@@ -65,7 +67,12 @@ def _circuits(path: Path, table: pd.DataFrame) -> dict[tuple[str, str], dict[flo
             circuit["formation"] = read_json(trial)
             inside = set(circuit["formation"].pop("edges"))
             circuit["edges"] = [[name, score, name in inside] for name, score, _ in circuit["edges"]]
-        found.setdefault((str(row.run), str(row.task)), {})[float(row.step)] = circuit  # type: ignore[arg-type]
+        found.setdefault((str(row.run), str(row.task)), {})[float(row.step)] = circuit | {"key": row.key}  # type: ignore[arg-type]
+    for trajectory in found.values():
+        for before, now in pairwise(circuit for _, circuit in sorted(trajectory.items())):
+            kept = path / "inherited" / f"{now['key']}.{before['key']}.json"
+            if "formation" in now and kept.is_file():
+                now["formation"] |= read_json(kept)
     return found
 
 

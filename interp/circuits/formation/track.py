@@ -97,27 +97,46 @@ def snapshot(
     whole = edges_between(circuit)
     best = smallest_faithful(model, found_on, whole)
     included = torch.zeros_like(whole.included) if best is None else best.included
-    before = included if previous is None else previous.included
-    # What is still there whole was joined, not replaced, though alone it may tie: a second head's corrupt value speaks against it.
-    joined = bool(before.any()) and not bool((before & ~included).any())
-    masks = torch.stack([included, before, torch.zeros_like(included), circuit.graph.edges]).float()
-    kept, old, empty, clean = masked_values(masks, pair_of(model, tried_on))
-    right, none_right, whole_right = masked_values(masks[[0, 2, 3]], pair_of(model, tried_on, _is_right(tried_on))) > 0
+    masks = torch.stack([included, torch.zeros_like(included), circuit.graph.edges]).float()
+    kept, empty, clean = masked_values(masks, pair_of(model, tried_on))
+    right, none_right, whole_right = masked_values(masks, pair_of(model, tried_on, _is_right(tried_on))) > 0
+    carried = ((kept > 0) & (empty < 0)).cpu().numpy()
+    chosen = replace(circuit, included=included)
     searched = 2 * (GRID + 2) + 2
     return Snapshot(
         step=step,
-        circuit=replace(circuit, included=included),
-        carried=((kept > 0) & (empty < 0)).cpu().numpy(),
+        circuit=chosen,
+        carried=carried,
         whole=((clean > 0) & (empty < 0)).cpu().numpy(),
         strict=(right & ~none_right).cpu().numpy(),
         whole_strict=(whole_right & ~none_right).cpu().numpy(),
-        inherited=None if previous is None else ((kept if joined else old) > 0).logical_and(empty < 0).cpu().numpy(),
+        inherited=None if previous is None else still_carried(model, prompts, previous, chosen, carried),
         metric=float(clean.nanmean()),
         noise_floor=similarity(magnitudes(circuit), magnitudes(rivals)),
         similarity=math.nan if previous is None else similarity(magnitudes(circuit), magnitudes(previous)),
         roles={role: _best_head(scores) for role, scores in role_scores(model, found_on).items()},
-        passes=sum(c.about.get("passes", 0) for c in (circuit, rivals)) + searched + len(masks) + 3 + 4 + 1,
+        passes=sum(c.about.get("passes", 0) for c in (circuit, rivals))
+        + searched
+        + len(masks)
+        + 3
+        + 4
+        + (0 if previous is None else 4)
+        + 1,
     )
+
+
+def still_carried(
+    model: Model, prompts: Prompts, previous: Circuit, circuit: Circuit, carried: Bool[np.ndarray, "prompt"]
+) -> Bool[np.ndarray, "prompt"]:
+    """Which of the prompts tried an earlier checkpoint's circuit carries in the weights of now, whose own is `circuit` and
+    carries `carried`. What is still there whole was joined, and carries what they carry together, though alone it may tie:
+    a second head's corrupt value speaks against it."""
+    old = previous.included
+    if bool(old.any()) and not bool((old & ~circuit.included).any()):
+        return carried
+    _, tried_on = split(prompts)
+    kept, empty = masked_values(torch.stack([old, torch.zeros_like(old)]).float(), pair_of(model, tried_on))
+    return ((kept > 0) & (empty < 0)).cpu().numpy()
 
 
 def magnitudes(circuit: Circuit) -> dict[str, float]:
