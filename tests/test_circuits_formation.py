@@ -207,6 +207,12 @@ def test_a_head_that_joins_is_no_replacement_and_one_that_takes_over_is() -> Non
         return weights
 
     prompts = built.prompts(64, rng=torch.Generator().manual_seed(1))
+    nothing, one, other = without(first, second), without(second), without(first)
+    course = [nothing, one, one, other, other, one, one, nothing, nothing, other, other]
+    states = [(100 * place, weights) for place, weights in enumerate(course)]
+    there, again = track_circuit(model, states, prompts, n_resamples=5).intervals
+    assert (there.formed, there.lost, there.replaced) == ((0, 100), (600, 700), ((200, 300), (400, 500)))
+    assert (again.formed, again.lost, again.replaced) == ((800, 900), None, ())  # after a lapse: nothing to be replaced
     for after, replaced in ((finished, ()), (without(first), ((200, 300),))):
         course = [without(first, second), *[without(second)] * 2, *[after] * 2]
         states = [(100 * place, weights) for place, weights in enumerate(course)]
