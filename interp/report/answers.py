@@ -45,6 +45,8 @@ def what_carries(material: Material, data: pd.DataFrame) -> str:
     best = effects[effects > 0].nlargest(3)
     if best.empty:
         return "no component helps the right answer at the end"
+    if not jumped:
+        return f"no run jumped; most effect at the end: {', '.join(map(str, best.index))}"
     return f"{', '.join(map(str, best.index))} carr{'ies' if len(best) == 1 else 'y'} most at the end, in this order"
 
 
@@ -66,4 +68,8 @@ def strongest(data: pd.DataFrame, curve: tuple[str, str]) -> str:
     kind = "edge" if (last["kind"] == "edge").any() else "node"
     top = last[(last["kind"] == kind) & (last["score"] > 0)].nlargest(3, "score")
     names = [f"{row.source} → {row.target}" if kind == "edge" else str(row.source) for row in rows_of(top)]
-    return f"in {curve[0]}, {', '.join(names)} are strongest at the end" if names else "no circuit helps the metric"
+    return (
+        f"in {curve[0]}, {', '.join(names)} are strongest at the end"
+        if names
+        else f"in {curve[0]}, nothing helps at the end"
+    )
