@@ -74,7 +74,7 @@ def fit_many(
     hessian = np.empty((n_models, n_columns, n_columns), design.dtype)
     ridge = (penalty * np.eye(n_columns)).astype(design.dtype)
     size = min(n_models, 1 + IN_CACHE // (n_columns * n_rows))
-    room, p = np.empty((size, n_columns, n_rows), design.dtype), sigmoid(offset)[None]
+    room, p = np.empty_like(design[:size]), sigmoid(offset)[None]
     for step in range(iterations):
         for first in range(0, n_models, size):
             some = slice(first, first + size)
