@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from scipy.special import ndtri, stdtrit
 
 from interp.leads.baseline import USED, Fitted, Rows, at_risk, design, fit_baseline, standardised
-from interp.leads.logistic import fit_many, log_loss
+from interp.leads.logistic import IN_CACHE, fit_many, log_loss
 from interp.leads.panel import Panel
 from interp.leads.spec import Spec
 
@@ -128,7 +128,8 @@ def gains_by_run(
     gain = np.zeros((n_series, len(cell)))
     for fold in game.folds:
         x = np.take(flat, cell[fold.train], axis=0, out=room[: len(fold.train)], mode="clip")
-        explained = x.T @ fold.projector
+        turned = np.ascontiguousarray(x.T) if x.size <= IN_CACHE else x.T  # BLAS rounds small products by their layout
+        explained = turned @ fold.projector
         inside = _left(x, fold.columns, explained, fold.offset, fold, design)
         power = np.stack([np.square(features).mean(axis=1, keepdims=True) for features in inside[:, :-2]])
         scale = np.maximum(np.sqrt(power), LEAST_SCALE)
