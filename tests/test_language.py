@@ -3,6 +3,7 @@ is held out was never learned from. Tasks on it keep the contract of tests/test_
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from hashlib import sha256
@@ -12,6 +13,9 @@ import pytest
 import torch
 import yaml
 
+from experiments.language import report
+from experiments.language.analysis import RESULTS
+from experiments.language.measuring import TABLE
 from interp.errors import InputError
 from interp.families.planned import planned_runs
 from interp.tasks import _corpus, task
@@ -175,3 +179,18 @@ def test_the_family_is_planned_on_this_corpus() -> None:
         for entry in yaml.safe_load((LANGUAGE / f"{name}.yaml").read_text())["tasks"]:
             asked = entry.get("params", {}).get("vocab_size", recipe["task"]["params"]["vocab_size"])
             assert asked == recipe["task"]["params"]["vocab_size"], "every skill is asked in the models' tokens"
+
+
+def test_the_page_is_its_text_with_the_numbers_of_the_results_in_it() -> None:
+    text = (LANGUAGE / "report.in.md").read_text(encoding="utf-8")
+    values = report.told(json.loads(RESULTS.read_text(encoding="utf-8")))
+    assert report.filled(text, values) == (LANGUAGE / "report.md").read_text(encoding="utf-8")
+    assert TABLE.stat().st_size < 1.5e6
+    with pytest.raises(KeyError):
+        report.filled("{{no such number}}", values)
+
+
+def test_the_corpus_is_the_one_that_the_numbers_were_made_with() -> None:
+    found = json.loads((LANGUAGE / "corpus.json").read_text(encoding="utf-8"))
+    assert {name: (one["version"], one["sha256"]) for name, one in found["packages"].items()} == {**PACKAGES}
+    assert (tuple(found["train"]), tuple(found["held_out"])) == (TRAIN, HELD_OUT)

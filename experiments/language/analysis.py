@@ -41,11 +41,11 @@ def results(table: pd.DataFrame | None = None) -> dict[str, Any]:
     curves = pd.concat([rows, best_heads(rows), by_position(rows)])
     return {
         "corpus": json.loads(CORPUS.read_text(encoding="utf-8")),
-        "runs": sorted(rows["run"].unique()),
-        "steps": int(rows["step"].max()),
+        "runs": {run: int(step) for run, step in rows.groupby("run")["step"].max().items()},
+        "budget": int(rows["budget"].astype(float).max()),
         "tokens": int(rows["tokens"].astype(float).max()),
         "n_params": {size: int(n) for size, n in rows.groupby("size")["n_params"].first().items()},
-        "checkpoints": int(rows.groupby("run")["step"].nunique().min()),
+        "checkpoints": {run: int(n) for run, n in rows.groupby("run")["step"].nunique().items()},
         "ends": ends(curves),
         "jumps": jumps(rows),
         "formation": formation(curves),
@@ -77,11 +77,13 @@ def by_position(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def ends(curves: pd.DataFrame) -> list[dict[str, Any]]:
-    """First and last value of every measure without a position or component, mean over seeds with a 95 % interval."""
+    """First and last value of each run of every measure without a position or component, mean over seeds with a 95 %
+    interval."""
     plain = curves[(curves["component"] == "") & (curves["position"] == "")]
     found = []
     for (size, task, measure), part in plain.groupby(["size", "task", "measure"]):
-        first, last = (part[part["step"] == step].groupby("run")["value"].mean() for step in (0, part["step"].max()))
+        ordered = part.sort_values("step").groupby("run")["value"]
+        first, last = ordered.first(), ordered.last()
         found.append({"size": size, "task": task, "measure": measure, "first": number(first.mean()), **interval(last)})
     return found
 
@@ -112,13 +114,14 @@ def formation(curves: pd.DataFrame) -> dict[str, Any]:
         part = curves[(curves["task"] == task) & (curves["measure"] == measure)]
         for run, curve in part.sort_values("step").groupby("run"):
             event = onset(curve["step"].to_numpy(float), curve["value"].to_numpy(float), measure=measure, span=1.0)
-            halves.setdefault(str(run), {})[f"{task} {measure}"] = {
-                "kind": event.kind,
-                **{
-                    name: number(getattr(event, name))
-                    for name in ("step_before", "midpoint", "step_after", "magnitude")
-                },
+            told = {
+                name: number(getattr(event, name)) for name in ("step_before", "midpoint", "step_after", "magnitude")
             }
+            better = -1 if measure in ("in_context_score", "late_minus_early") else 1
+            if event.midpoint is not None and better * (event.magnitude or 0.0) < 0:
+                told = {"midpoint": None}
+            kind = event.kind if event.midpoint is None or told["midpoint"] is not None else "gets worse"
+            halves.setdefault(str(run), {})[f"{task} {measure}"] = {"kind": kind, **told}
     return {"events": halves, "lags": lags(halves)}
 
 
@@ -137,11 +140,12 @@ def lags(halves: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def interval(values: Sequence[float] | pd.Series, level: float = 0.95) -> dict[str, Any]:
-    """Mean, and Student's interval over runs; none of fewer than two."""
+    """Mean over runs with Student's interval; of fewer than three the values themselves."""
     known = np.asarray([value for value in values if value is not None and math.isfinite(value)], dtype=float)
     n = len(known)
-    if n < 2:
-        return {"mean": number(known.mean()) if n else None, "low": None, "high": None, "n": n}
+    if n < 3:
+        mean = number(known.mean()) if n else None
+        return {"mean": mean, "low": None, "high": None, "n": n, "values": [number(value) for value in known]}
     half = float(student.ppf((1 + level) / 2, n - 1)) * float(known.std(ddof=1)) / math.sqrt(n)
     mean = float(known.mean())
     return {"mean": number(mean), "low": number(mean - half), "high": number(mean + half), "n": n}

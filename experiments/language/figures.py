@@ -27,19 +27,19 @@ class Panel:
 FORMATION = (
     Panel(title="loss, nats", task="python_source", measures=[("test_loss", "held-out text")]),
     Panel(
-        title="late minus early loss, nats",
+        title="loss late − early, nats",
         task="python_source",
-        measures=[("in_context_score", "last and first tenth"), ("late_minus_early", "positions 112-127 and 8-23")],
+        measures=[("in_context_score", "last − first tenth"), ("late_minus_early", "112-127 − 8-23")],
     ),
     Panel(
-        title="attention, best head",
+        title="attention",
         task="python_source",
         measures=[
-            ("best_previous_token", "to the token before"),
-            ("first_layer_previous_token", "the same, first layer"),
+            ("best_previous_token", "token before, best head"),
+            ("first_layer_previous_token", "best of first layer"),
         ],
     ),
-    Panel(title="attention, best head", task="python_source", measures=[("best_prefix_matching", "prefix matching")]),
+    Panel(title="attention", task="python_source", measures=[("best_prefix_matching", "prefix matching, best head")]),
     Panel(title="log-probability, nats", task="induction", measures=[("log_prob", "repeated random tokens")]),
     Panel(title="logit difference", task="python_names", measures=[("logit_diff", "the other of two names")]),
 )
@@ -109,7 +109,7 @@ def _panel(
             parts.append(
                 f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='1.4' opacity='.75'/>"
             )
-        at = left + WIDTH - 6.2 * sum(len(other) + 5 for _, other in panel.measures[order:])
+        at = left + WIDTH - 5.7 * sum(len(other) + 5 for _, other in panel.measures[order:])
         parts += [
             f"<rect x='{at:.0f}' y='{top - 15}' width='10' height='10' fill='{colour}'/>",
             _text(at + 14, top - 6, name),

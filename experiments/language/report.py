@@ -64,9 +64,11 @@ def told(found: Mapping[str, Any]) -> dict[str, str]:
     corpus = found["corpus"]
     values = {
         "tokens seen": f"{found['tokens'] / 1e6:.1f}",
-        "steps": str(found["steps"]),
-        "checkpoints": str(found["checkpoints"]),
-        "runs": str(len(found["runs"])),
+        "budget": str(found["budget"]),
+        "runs": "; ".join(
+            f"{run.partition(':')[2].replace('/base', '')} to step {step} ({found['checkpoints'][run]} checkpoints)"
+            for run, step in found["runs"].items()
+        ),
         "train tokens": f"{corpus['tokens']['train'] / 1e6:.1f}",
         "test tokens": f"{corpus['tokens']['test'] / 1e6:.1f}",
         "shared": f"{100 * corpus['shared_windows']:.1f}",
@@ -85,11 +87,10 @@ def told(found: Mapping[str, Any]) -> dict[str, str]:
 
 
 def with_interval(one: Mapping[str, Any]) -> str:
-    """`mean (low to high)`."""
-    if one["mean"] is None:
-        return "—"
-    span = "" if one["low"] is None else f" ({number(one['low'])} to {number(one['high'])})"
-    return number(one["mean"]) + span
+    """`mean (low to high)`; of fewer than three runs, each one's value."""
+    if one["low"] is None:
+        return " and ".join(number(value) for value in one["values"]) or "—"
+    return f"{number(one['mean'])} ({number(one['low'])} to {number(one['high'])})"
 
 
 def ends_table(ends: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> str:
@@ -104,7 +105,7 @@ def ends_table(ends: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> str:
         ]
         for task, measure, name in SHOWN
     ]
-    return as_markdown(["first checkpoint → last, mean over seeds (95 %)", *sizes], rows)
+    return as_markdown(["first checkpoint (mean) → last (each run)", *sizes], rows)
 
 
 def jumps_table(jumps: Sequence[Mapping[str, Any]]) -> str:
@@ -115,8 +116,12 @@ def jumps_table(jumps: Sequence[Mapping[str, Any]]) -> str:
         row = [f"{task} {measure}"]
         for size in sorted(frame["setting"].unique()):
             own = part[part["setting"] == size]
+            worse = (own["magnitude"].astype(float).fillna(0) < 0) & (measure not in ("test_loss", "in_context_score"))
+            own = own.assign(kind=own["kind"].where(~worse, own["kind"] + " for the worse"))
             kinds = own.drop_duplicates("run")["kind"].value_counts()
-            first = own[own["kind"].isin(["abrupt", "gradual", "undetermined"])].dropna(subset=["step_before"])
+            first = own[own["kind"].str.startswith(("abrupt", "gradual", "undetermined"))].dropna(
+                subset=["step_before"]
+            )
             first = first.sort_values("step_before").drop_duplicates("run")
             where = (
                 f"; from {int(first['step_before'].min())} to {int(first['step_after'].max())}" if len(first) else ""
@@ -141,6 +146,9 @@ def _event(one: Mapping[str, Any]) -> str:
 
 
 def lags_table(lags: Sequence[Mapping[str, Any]]) -> str:
+    lags = [one for one in lags if one["n"]]
+    if not lags:
+        return "No run has both a head's half-way step and a behaviour's that gets better: there is no lag to give."
     rows = [
         [one["size"], one["head"].split()[1], one["behaviour"].replace("python_source ", ""), f"{one['n']} of {one['n_runs']}",
          with_interval(one)]
