@@ -4,6 +4,7 @@ the other."""
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -576,3 +577,25 @@ def test_wrong_input_is_named() -> None:
         find_circuit(model, prompts, options={"ablation": "means"})
     with pytest.raises(InputError, match=r"ArceeForCausalLM has none.*GPT2LMHeadModel"):
         find_circuit(wrap(build(UNMAPPED, seed=0)), prompts, "eap")
+
+
+def test_what_is_of_another_kind_is_named() -> None:
+    model = wrap(build(CONFIGS["native"], seed=0))
+    tokens = torch.arange(12).reshape(4, 3)
+    prompts = Prompts(clean=tokens, corrupt=tokens.flip(0), answer=torch.arange(4), wrong=torch.arange(4) + 1)
+    circuit = find_circuit(model, prompts, "eap")
+    wrong = [
+        (
+            lambda: interp.validate_circuit(model, prompts, "x"),
+            "circuit is a str; expected what interp.find_circuit gives",
+        ),
+        (lambda: interp.validate_circuit(prompts, model, circuit), "model is a Prompts; expected what interp.load"),
+        (lambda: interp.faithfulness(model, prompts, {}), "circuit is a dict"),
+        (lambda: interp.find_circuit(model.module, prompts), "expected what interp.load or interp.wrap"),
+        (lambda: interp.find_circuit(model, tokens), "prompts are a Tensor; expected interp.Prompts"),
+        (lambda: interp.hypothesis(model, prompts, 3), "claim is a int; expected text such as 'L0H2"),
+        (lambda: interp.track_circuit(model, [1], prompts), "states gave a int; expected .step, weights. pairs"),
+    ]
+    for call, said in wrong:
+        with pytest.warns() if "states" in said else nullcontext(), pytest.raises(InputError, match=said):
+            call()

@@ -228,6 +228,12 @@ class Circuit:
         return other
 
 
+def check_circuit(circuit: Any) -> None:
+    """Raises InputError for what is no circuit."""
+    if not isinstance(circuit, Circuit):
+        raise InputError(f"circuit is a {type(circuit).__name__}; expected what interp.find_circuit gives")
+
+
 def whole(graph: Graph) -> Circuit:
     """The circuit of all edges, unscored."""
     return Circuit(graph=graph, scores=torch.full(graph.edges.shape, torch.nan), included=graph.edges)

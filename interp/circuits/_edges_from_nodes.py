@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import torch
 
-from interp.circuits._circuit import Circuit
+from interp.circuits._circuit import Circuit, check_circuit
 
 
 def edges_between(circuit: Circuit) -> Circuit:
     """An edge counts as much as the lesser of its two ends, so that the best edges are those between the best nodes;
     embedding and logits count as much as the best node. A circuit whose edges have scores is given back as it is."""
+    check_circuit(circuit)
     if circuit.nodes is None or not bool(circuit.scores.isnan().all()):
         return circuit
     graph = circuit.graph

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from interp import plugins
 from interp.circuits._circuit import Circuit
 from interp.errors import unknown
+from interp.measure.metrics import check_prompts
+from interp.models.handle import check_model
 
 if TYPE_CHECKING:
     from interp.measure.metrics import Metric
@@ -33,6 +35,8 @@ def find_circuit(
     Raises:
         InputError: an unknown method or option, prompts that do not fit.
     """
+    check_model(model)
+    check_prompts(prompts)
     found = plugins.load("circuits", method)
     chosen = dict(options or {})
     known = set(inspect.signature(found).parameters) - {"model", "prompts", "metric"}

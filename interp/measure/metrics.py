@@ -15,6 +15,7 @@ import torch
 
 from interp.errors import InputError, unknown
 from interp.measure import scoring
+from interp.models.handle import check_model
 from interp.models.site_tensors import resolve_positions
 from interp.models.tokens import check_vocabulary
 from interp.types import Prompts
@@ -53,6 +54,14 @@ class Questions:
         return scoring.contrast(self.answer, self.wrong)
 
 
+def check_prompts(prompts: Any) -> None:
+    """Raises InputError for what is no prompts."""
+    if not isinstance(prompts, Prompts):
+        raise InputError(
+            f"prompts are a {type(prompts).__name__}; expected interp.Prompts, as task.prompts(n, rng=…) gives"
+        )
+
+
 def questions(prompts: Prompts, model: Model) -> Questions:
     """Checks the prompts against the model, and writes behind each the part of a longer answer that its next token is
     predicted from: the one teacher forcing, for measures, patching, circuits and lenses alike.
@@ -61,10 +70,8 @@ def questions(prompts: Prompts, model: Model) -> Questions:
         InputError: prompts or answers that do not fit each other or the model; tokens behind `position` where an answer
             has several tokens, for the answer's would take their place.
     """
-    if not isinstance(prompts, Prompts):
-        raise InputError(
-            f"prompts are a {type(prompts).__name__}; expected interp.Prompts, as task.prompts(n, rng=…) gives"
-        )
+    check_model(model)
+    check_prompts(prompts)
     clean, corrupt = prompts.clean, prompts.corrupt
     if clean.shape != corrupt.shape:
         raise InputError(f"clean and corrupt prompts differ in shape: {tuple(clean.shape)} and {tuple(corrupt.shape)}")

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from interp.circuits.formation.tracked import Snapshot, TrackedCircuit
 from interp.circuits.testing.faithfulness import exact_match, of_circuit
 from interp.circuits.testing.size import GRID, smallest_faithful
 from interp.errors import InputError
+from interp.measure.metrics import check_prompts
+from interp.models.handle import check_model
 from interp.table.forming import (
     FALSE_RATE,
     STRICT,
@@ -56,6 +58,8 @@ def track_circuit(
     `model` is what the weights are put into; its own are put back at the end. Half of the prompts find circuits, the other
     half tries them; a warning says where these are too few for chance to be kept out.
     """
+    check_model(model)
+    check_prompts(prompts)
     least = least_prompts(threshold=threshold)
     if len(prompts.clean) < 2 * least:
         warnings.warn(
@@ -67,7 +71,7 @@ def track_circuit(
     ref = model.ref
     seen: list[Snapshot] = []
     try:
-        for step, weights in states:
+        for step, weights in map(_step_and_weights, states):
             if seen and step <= seen[-1].step:
                 raise InputError(f"states must be in order of their steps, each once; got {step} after {seen[-1].step}")
             model.swap(weights)
@@ -77,6 +81,15 @@ def track_circuit(
     if not seen:
         raise InputError("states gave no checkpoint; expected (step, weights) pairs")
     return formation_of(seen, threshold=threshold, n_resamples=n_resamples, seed=seed)
+
+
+def _step_and_weights(state: Any) -> tuple[int, Mapping[str, Tensor]]:
+    """Raises InputError for what is no pair of a step and a state dict."""
+    if not isinstance(state, tuple | list) or len(state) != 2 or not isinstance(state[1], Mapping):
+        raise InputError(
+            f"states gave a {type(state).__name__}; expected (step, weights) pairs, weights as a state dict"
+        )
+    return state[0], state[1]
 
 
 def snapshot(

@@ -98,6 +98,8 @@ def hypothesis(
     Raises:
         InputError: a node or input that the model has not, an edge that does not go forward, fewer than two nodes.
     """
+    if not isinstance(claim, str):
+        raise InputError(f"claim is a {type(claim).__name__}; expected text such as 'L0H2 -> L1H1.k'")
     pair = pair_of(model, prompts, metric)
     edges = _edges(claim, pair.graph)
     rng = np.random.default_rng(seed)

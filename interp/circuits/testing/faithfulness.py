@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from interp.circuits._attribution import Pair, pair_of
-from interp.circuits._circuit import Circuit
+from interp.circuits._circuit import Circuit, check_circuit
 from interp.circuits._masked import masked_values
 from interp.errors import InputError
 from interp.figures.text import html, number, told
@@ -176,6 +176,7 @@ def checked_pair(model: Model, prompts: Prompts, circuit: Circuit, metric: Metri
     Raises:
         InputError: a circuit of another graph than the model's.
     """
+    check_circuit(circuit)
     pair = pair_of(model, prompts, circuit.metric if metric is None else metric)
     if pair.graph != circuit.graph:
         raise InputError(f"this circuit is of {circuit.graph}, the model is {pair.graph}")
