@@ -607,7 +607,7 @@ def test_a_replacement_is_told_where_the_circuit_before_no_longer_carries(grown)
     table, jumps = grown
     for kept, replaced in ((0, 1), (1, 0)):
         circuits = circuits_of(table, jumps, np.random.default_rng(5), share=0.5)
-        (run, _), trajectory = next(iter(circuits.items()))
+        (run, task), trajectory = next(iter(circuits.items()))
         *early, first, second, last = sorted(trajectory)
         for step in early:
             trajectory[step]["formation"] |= {"carried": [0] * 64, "inherited": [0] * 64}
@@ -646,7 +646,7 @@ def test_trajectories_are_what_was_stored(grown):
     circuits = circuits_of(table, jumps, np.random.default_rng(1))
     late = table[table["measure"] == "weight_norm"].assign(measure="final_circuit", online=False)
     data = trajectory_data(circuits, pd.concat([table, late], ignore_index=True))
-    (run, _), trajectory = next(iter(circuits.items()))
+    (run, task), trajectory = next(iter(circuits.items()))
     own = data[(data["run"] == run) & (data["task"] == task)].set_index(["quantity", "step"])["value"]
     steps = sorted(trajectory)
     for step in steps:
@@ -832,7 +832,7 @@ def test_a_long_name_keeps_its_end(name):
 def test_the_behaviour_below_a_circuit_follows_its_slider(grown):
     table, jumps = grown
     circuits = circuits_of(table, jumps, np.random.default_rng(0))
-    (run, _), trajectory = next(iter(circuits.items()))
+    (run, task), trajectory = next(iter(circuits.items()))
     part = table[(table["run"] == run) & (table["measure"] == "exact_match")].sort_values("step")
     figure = draw_circuits({run: trajectory}, beside={run: (part["step"], part["value"])}, beside_title="exact match")
     line, curve = figure.data[-2:]
