@@ -607,7 +607,7 @@ def test_a_replacement_is_told_where_the_circuit_before_no_longer_carries(grown)
     table, jumps = grown
     for kept, replaced in ((0, 1), (1, 0)):
         circuits = circuits_of(table, jumps, np.random.default_rng(5), share=0.5)
-        (run, task), trajectory = next(iter(circuits.items()))
+        (run, _), trajectory = next(iter(circuits.items()))
         *early, first, second, last = sorted(trajectory)
         for step in early:
             trajectory[step]["formation"] |= {"carried": [0] * 64, "inherited": [0] * 64}
@@ -832,7 +832,7 @@ def test_a_long_name_keeps_its_end(name):
 def test_the_behaviour_below_a_circuit_follows_its_slider(grown):
     table, jumps = grown
     circuits = circuits_of(table, jumps, np.random.default_rng(0))
-    (run, task), trajectory = next(iter(circuits.items()))
+    (run, _), trajectory = next(iter(circuits.items()))
     part = table[(table["run"] == run) & (table["measure"] == "exact_match")].sort_values("step")
     figure = draw_circuits({run: trajectory}, beside={run: (part["step"], part["value"])}, beside_title="exact match")
     line, curve = figure.data[-2:]
