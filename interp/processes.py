@@ -33,9 +33,8 @@ def pool(workers: int, *, script: bool = False) -> Iterator[ProcessPoolExecutor]
         yield executor
     except BaseException:
         processes = list((executor._processes or {}).values())
-        executor.shutdown(
-            wait=False
-        )  # what waits is not cancelled: the pool's own thread trips over that (Python 3.11)
+        # What waits is not cancelled: the pool's own thread trips over that (Python 3.11).
+        executor.shutdown(wait=False)
         for process in processes:
             process.kill()
         raise

@@ -241,6 +241,15 @@ class CheckpointRef:
     tokens: int | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
+    @property
+    def run(self) -> str:
+        """What the run is called, in tables too: `family:size/setting/seed0`."""
+        return f"{self.family}:{self.size}/{self.setting}/seed{self.seed}"
+
+    @property
+    def address(self) -> str:
+        """The full address, `family:size/setting/seed0@step100`."""
+        return f"{self.run}@step{self.step}"
+
     def __repr__(self) -> str:
-        address = f"{self.family}:{self.size}/{self.setting}/seed{self.seed}@step{self.step}"
-        return f"CheckpointRef {address} in {self.path or 'no folder yet'}"
+        return f"CheckpointRef {self.address} in {self.path or 'no folder yet'}"

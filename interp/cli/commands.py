@@ -34,7 +34,6 @@ def do_list(args: argparse.Namespace) -> int:
 
 
 def _list_checkpoints(args: argparse.Namespace) -> int:
-    from interp.engine.units import address
     from interp.families import family
 
     if not args.family:
@@ -42,10 +41,10 @@ def _list_checkpoints(args: argparse.Namespace) -> int:
     refs = family(args.family, root=args.root).checkpoints(size=args.size, setting=args.setting, seed=args.seed)
     if args.json:
         print_json(
-            [{"address": address(ref), "step": ref.step, "tokens": ref.tokens, "sha256": ref.sha256} for ref in refs]
+            [{"address": ref.address, "step": ref.step, "tokens": ref.tokens, "sha256": ref.sha256} for ref in refs]
         )
     else:
-        print("\n".join(address(ref) for ref in refs))
+        print("\n".join(ref.address for ref in refs))
     return 0
 
 

@@ -93,7 +93,7 @@ def run_experiment(
 
     mine = units[shard[0] :: shard[1]]
     todo = missing(mine, _there(units, out))
-    for run in {unit.address.partition("@")[0] for unit in units}:
+    for run in {unit.ref.run for unit in units}:
         store.write_failures(out, run, [])
     for run, why in failed.items():
         told = f"could not be grown, and is left out: {why}"

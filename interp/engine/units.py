@@ -109,11 +109,6 @@ def reach(needs: Container[str]) -> int:
     return WINDOW if "window" in needs else int("previous" in needs)
 
 
-def address(ref: CheckpointRef) -> str:
-    """The full address of a checkpoint."""
-    return f"{ref.family}:{ref.size}/{ref.setting}/seed{ref.seed}@step{ref.step}"
-
-
 def task_of(spec: TaskSpec, ref: CheckpointRef) -> tuple[Task, int]:
     """The task as this checkpoint's run was trained on it, and the seed of its split.
 
@@ -145,7 +140,7 @@ def _runs(spec: FamilySpec, *, root: str | Path | None, without: Collection[str]
     refs = seal(found.checkpoints(size=spec.sizes, setting=spec.settings, seed=spec.seeds))
     runs: dict[tuple[str, str, str, int], list[CheckpointRef]] = {}
     for ref in refs:
-        if (ref.path is None or ref.path.parent not in broken) and address(ref).partition("@")[0] not in without:
+        if (ref.path is None or ref.path.parent not in broken) and ref.run not in without:
             runs.setdefault(_run_of(ref), []).append(ref)
     return [sorted(stored, key=lambda ref: ref.step) for _, stored in sorted(runs.items())]
 
@@ -192,7 +187,7 @@ def _units_of_run(
     for order, step in enumerate(steps):
         index = place[step]
         unit = Unit(
-            address=address(stored[index]),
+            address=stored[index].address,
             ref=stored[index],
             previous=stored[index - 1] if index else None,
             window=tuple(stored[max(index - WINDOW, 0) : index]),

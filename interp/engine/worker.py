@@ -171,7 +171,7 @@ def _label(spec: TaskSpec, group: str | None) -> str:
 def _about(ref: CheckpointRef, spec: TaskSpec, model: Model) -> dict[str, Any]:
     """The columns that all rows of a checkpoint and task share."""
     return {
-        "run": f"{ref.family}:{ref.size}/{ref.setting}/seed{ref.seed}",
+        "run": ref.run,
         "family": ref.family,
         "size": ref.size,
         "setting": f"{ref.size}/{ref.setting}",

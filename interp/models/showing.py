@@ -23,7 +23,7 @@ def line(model: Any) -> str:
     first = next(iter(model.module.parameters()), None)
     where = "" if first is None else f", {str(first.dtype).removeprefix('torch.')} on {first.device}"
     ref = model.ref
-    held = "" if ref is None else f"weights of {ref.family}:{ref.size}/{ref.setting}/seed{ref.seed}@step{ref.step}"
+    held = "" if ref is None else f"weights of {ref.address}"
     road = (
         "a module of one's own, without a map"
         if model.opaque
