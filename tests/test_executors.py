@@ -202,17 +202,21 @@ def test_a_run_that_was_damaged_is_the_same_run_again(grown: Path, pooled: str, 
     run = tmp_path / "run"
     with ThreadPoolExecutor(1) as executor:
         sweep(grown, run, executor=executor)
+        names = {str(path.relative_to(run)) for path in run.rglob("*.json")}
+        next(run.glob("inherited/*")).unlink()
         for path in (
             store.shards(run)[2],
             next(run.glob("circuits/*")),
             next(run.glob("formation/*")),
+            next(run.glob("inherited/*")),
             run / "plan.json",
         ):
             path.write_bytes(path.read_bytes()[:-9])
         sweep(grown, run, executor=executor)
     assert store.integrity(run) == {"damaged": [], "unsealed": []}
     assert table(run) == pooled
-    assert len(list(run.rglob("damaged/*"))) == 4
+    assert len(list(run.rglob("damaged/*"))) == 5
+    assert {str(path.relative_to(run)) for path in run.rglob("*.json") if "damaged" not in path.parts} == names
 
 
 def test_a_run_directory_that_takes_no_more_stops_the_sweep(grown: Path, tmp_path: Path, monkeypatch) -> None:

@@ -99,9 +99,12 @@ def a_run(run: Path, n: int = 3) -> Path:
     store.write_plan(run, [(f"u{step}", [f"k{step}"]) for step in range(n)])
     store.write_failures(run, "u9", [{"unit": "u9", "task": "", "measure": "", "error": "boom"}])
     files.write_yaml(run / "config.yaml", "name: x\n")
-    for name in ("environment.json", "circuits/k0.json", "formation/k0.json"):
+    for name in ("environment.json", "circuits/k0.json", "formation/k0.json", "inherited/k1.k0.json"):
         files.write_json(run / name, DATA)
     return run
+
+
+FOLDERS = ("shards", "circuits", "formation", "inherited", "failures")
 
 
 def everything(folder: Path) -> dict[str, tuple[bytes, int]]:
@@ -109,7 +112,7 @@ def everything(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
 
 
-KINDS = ("plan.json", "config.yaml", "environment.json", "shards/*", "circuits/*", "formation/*", "failures/*")
+KINDS = ("plan.json", "config.yaml", "environment.json", *(f"{each}/*" for each in FOLDERS))
 
 
 @pytest.mark.parametrize("pattern", KINDS)

@@ -34,6 +34,7 @@ KINDS = {
     "shard": "out/shards/*.parquet",
     "circuit": "out/circuits/*.json",
     "formation": "out/formation/*.json",
+    "inherited": "out/inherited/*.json",
     "failures": "out/failures/*.json",
     "plan": "out/plan.json",
     "experiment": "out/config.yaml",

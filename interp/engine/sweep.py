@@ -140,9 +140,9 @@ def _tell_failures(experiment: Experiment, root: str | Path | None, out: Path, *
 
 def _there(units: Sequence[Unit], out: Path) -> set[str]:
     """The keys of what is in the store; of circuits only where their files are there too."""
-    circuits = {result.key for unit in units for result in unit.results if result.measure is None}
-    held = {folder: {file.stem for file in (out / folder).glob("*.json")} for folder in ("circuits", "formation")}
-    return store.keys(out) - (circuits - (held["circuits"] & held["formation"]))
+    held = {f"{file.parent.name}/{file.name}" for file in out.glob("*/*.json")}
+    circuits = [result for unit in units for result in unit.results if result.measure is None]
+    return store.keys(out) - {result.key for result in circuits if not held.issuperset(result.files)}
 
 
 def _run_in_processes(todo: Sequence[Unit], experiment: Experiment, out: Path, workers: int, log: Log) -> None:

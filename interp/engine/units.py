@@ -36,11 +36,21 @@ WINDOW = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One result to compute: `key`, the task's place in the experiment, and the measure (None: the circuit itself)."""
+    """One result to compute: `key`, the task's place in the experiment, and the measure (None: the circuit itself).
+
+    before: of a circuit, the key of the one before it in its run, which is tried at this checkpoint too.
+    """
 
     key: str
     task: int
     measure: MeasureSpec | None
+    before: str | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Of a circuit, the files of a run directory that hold it, what it does, and what the one before still does."""
+        kept = (f"inherited/{self.key}.{self.before}.json",) if self.before is not None else ()
+        return f"circuits/{self.key}.json", f"formation/{self.key}.json", *kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +231,8 @@ def _results(unit: Unit, experiment: Experiment, *, with_circuit: bool) -> Itera
     for index, spec in enumerate(experiment.tasks):
         common, circuit = _common(unit.ref, spec, experiment), circuit_key(unit.ref, spec, experiment)
         if with_circuit:
-            yield Result(key=circuit, task=index, measure=None)
+            before = circuit_key(unit.before, spec, experiment) if unit.before is not None else None
+            yield Result(key=circuit, task=index, measure=None, before=before)
         for measure in experiment.measures:
             needs = needs_of_measure(measure.name)
             if "circuit" in needs and not with_circuit:

@@ -14,7 +14,7 @@ from interp import files
 from interp.engine.bench import Bench, at_bench, measures_of
 from interp.engine.config import Experiment, TaskSpec
 from interp.engine.profile import profiling, stage
-from interp.engine.units import Result, Unit, circuit_key
+from interp.engine.units import Result, Unit
 from interp.families import ledger
 from interp.table import store
 from interp.types import CheckpointRef
@@ -141,20 +141,18 @@ def _measure_task(
         if result.measure is None:
             circuit, trial = bench.circuit(unit.ref, spec), bench.formation(unit.ref, spec)
             if unit.before is not None:
-                _try_the_one_before(unit.ref, unit.before, spec, bench)
+                _try_the_one_before(unit.ref, unit.before, spec, bench, bench.out / result.files[-1])
             rows += [{**row, "key": result.key} for row in [*_circuit_rows(circuit), *_formation_rows(trial)]]
     about = _about(unit.ref, spec, bench.model_at(unit.ref))
     return [{**about, **row, "task": _label(spec, row.get("group"))} for row in rows], failures
 
 
-def _try_the_one_before(ref: CheckpointRef, before: CheckpointRef, spec: TaskSpec, bench: Bench) -> None:
-    """Keeps which prompts the circuit of the checkpoint before still carries, in a file named by both."""
+def _try_the_one_before(ref: CheckpointRef, before: CheckpointRef, spec: TaskSpec, bench: Bench, path: Path) -> None:
+    """Keeps which prompts the circuit of the checkpoint before still carries."""
     import numpy as np
 
     from interp.circuits.formation.track import still_carried
 
-    keys = [circuit_key(each, spec, bench.experiment) for each in (ref, before)]
-    path = bench.out / "inherited" / f"{'.'.join(keys)}.json"
     if path.is_file():
         return
     old, now = bench.chosen_circuit(before, spec), bench.chosen_circuit(ref, spec)

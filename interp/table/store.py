@@ -6,6 +6,7 @@
     <run>/shards/*.parquet    rows; each carries the key of the result it belongs to
     <run>/circuits/*.json     circuits, one file a checkpoint and task
     <run>/formation/*.json    what these circuits do on other prompts, under the same names
+    <run>/inherited/*.json    what the circuit of the checkpoint before still does there, named by both
     <run>/failures/*.json     what failed and why, one file a unit
     <run>/**/damaged/         what was found damaged and made again
 
@@ -43,7 +44,7 @@ COLUMNS = (
 )  # fmt: skip
 _TEXT = ("run", "task", "measure", "component", "unit", "kind", "family", "size", "setting", "key")
 _SEALED = ("plan.json", "config.yaml", "environment.json")
-_FOLDERS = ("shards/*.parquet", "circuits/*.json", "formation/*.json", "failures/*.json")
+_FOLDERS = ("shards/*.parquet", "circuits/*.json", "formation/*.json", "inherited/*.json", "failures/*.json")
 
 
 def digest(*parts: Any) -> str:
