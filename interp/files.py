@@ -13,9 +13,9 @@ import math
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +24,14 @@ from interp.errors import Damaged
 State = Literal["sealed", "unsealed", "damaged"]
 
 _JSON = re.compile(rb'\{"seal": "([0-9a-f]{64})",')
+_LIST = re.compile(r'\s*(?:\{"seal": "[0-9a-f]{64}",\s*"entries":\s*)?\[\s*')
 _YAML = re.compile(rb"# seal: ([0-9a-f]{64})")
 _SHARD = re.compile(r"(\w+)-([0-9a-f]{32})\.parquet")
 _HEX = b"0123456789abcdef"
 ASIDE = "damaged"
 """The folder, beside a damaged file, that it is moved to when it is made again."""
+PIECE = 1 << 18
+"""Characters of a long list that are read at a time. A choice: some ten units of a plan."""
 
 
 def write_whole(path: Path, content: bytes) -> Path:
@@ -81,10 +84,8 @@ def plain(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def read_json(path: Path, *, each: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+def read_json(path: Path) -> Any:
     """What a JSON file holds, without its seal.
-
-    each: what stands in the place of every object, made while the file is parsed.
 
     Raises:
         Damaged: it is not JSON, or not what was written.
@@ -93,11 +94,43 @@ def read_json(path: Path, *, each: Callable[[dict[str, Any]], Any] | None = None
     content = path.read_bytes()
     if _json_state(content) == "damaged":
         raise damaged(path, content)
-    found = json.loads(content, object_hook=each)
+    found = json.loads(content)
     if not isinstance(found, dict) or "seal" not in found:
         return found
     del found["seal"]
     return found["entries"] if found.keys() == {"entries"} else found
+
+
+def read_entries(path: Path) -> Iterator[Any]:
+    """The entries of a list in a JSON file, one after the other: what is in memory goes by the greatest of them.
+
+    Raises:
+        Damaged: it is not a list, or not what was written; the latter before the first entry.
+        OSError: it is not there, or may not be read.
+    """
+    if state(path) == "damaged":
+        raise damaged(path, path.read_bytes())
+    parse, gap = json.JSONDecoder().raw_decode, re.compile(r"[\s,]*")
+    with path.open(encoding="utf-8") as file:
+        text = file.read(PIECE)
+        start = _LIST.match(text)
+        if start is None:
+            raise damaged(path)
+        text = text[start.end() :]
+        while not text.startswith("]"):
+            try:
+                entry, end = parse(text)
+                end = gap.match(text, end).end()  # type: ignore[union-attr]
+                whole = end < len(text)
+            except ValueError:
+                whole = False
+            if whole:
+                yield entry
+                text = text[end:]
+            elif more := file.read(max(PIECE, len(text))):
+                text = (text + more).lstrip()
+            else:
+                raise damaged(path)
 
 
 def read_yaml_text(path: Path) -> str:
@@ -126,12 +159,22 @@ def read_shard(path: Path) -> bytes:
     return content
 
 
+def has_seal(shard: Path) -> bool:
+    """Whether a shard carries a seal, fitting or not."""
+    return _SHARD.fullmatch(shard.name) is not None
+
+
 def state(path: Path) -> State:
     """Whether a file is what was written; reads all of it.
 
     Raises:
         OSError: it is not there, or may not be read.
     """
+    if path.suffix == ".json":
+        with path.open("rb") as file:  # a plan may be long: not in memory as a whole
+            if named := _JSON.fullmatch(file.readline(80).removesuffix(b"\n")):
+                rest = file_digest(file, lambda: sha256(b"\n"))  # type: ignore[arg-type]
+                return "sealed" if named[1] == rest.hexdigest().encode() else "damaged"
     content = path.read_bytes()
     if path.suffix == ".parquet":
         found = _shard_state(path.name, content)

@@ -1,6 +1,7 @@
 """Files that tell when they are not what was written: every flip, every cut; who reads writes nothing; identity of results."""
 
 import json
+import re
 import shutil
 import sys
 import warnings
@@ -396,3 +397,25 @@ def test_a_run_with_a_damaged_manifest_is_left_out_and_named_until_it_is_well(ro
     assert swept()["failures"] == []
     assert set(read_table(run)["seed"]) == {0, 1}
     assert main(["status", str(run)]) == 0
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+@pytest.mark.parametrize("piece", [128, 129, 300, 1 << 18])
+def test_a_list_read_entry_by_entry_is_the_list(n: int, piece: int, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(files, "PIECE", piece)
+    entries = [{"unit": f'ü "{i}"', "keys": ["]", "},"] * i, "x": 1.5e3} for i in range(n)]
+    path = files.write_json(tmp_path / "sealed.json", entries)
+    assert list(files.read_entries(path)) == entries == files.read_json(path)
+    for indent in (None, 2):
+        path.write_text(json.dumps(entries, indent=indent))
+        assert list(files.read_entries(path)) == entries
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", '[{"a": 1}', '[{"a": 1},', "[1 2", '{"a": [1]}', "null", "[1]x", '{"entries": 3}']
+)
+def test_what_is_no_list_is_damaged(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(Damaged, match=re.escape(str(path))):
+        list(files.read_entries(path))

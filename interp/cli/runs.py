@@ -206,7 +206,7 @@ def _by_setting(state: dict[str, Any]) -> list[list[str]]:
     """A row a family, size and setting: its checkpoints, of how many runs, how many are missing, and failures."""
     from interp.table.store import plan
 
-    names = [unit["unit"] for unit in plan(Path(state["run"]))]
+    names = [unit for unit, _ in plan(Path(state["run"]))]
     failed = [failure["unit"] for failure in state["failures"]]
     rows = [["family:size/setting", "runs", "checkpoints", "measured", "missing", "failures"]]
     for setting in dict.fromkeys(map(_setting, names)):

@@ -3,7 +3,7 @@ that is looked at and not by the table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,8 +40,15 @@ def shards(run: Path) -> list[Path]:
     return sorted(path for path in (run / "shards").glob("*.parquet") if not path.name.startswith("."))
 
 
-def keys(run: Path) -> pa.ChunkedArray:
+def named(shard: Path) -> str:
+    """The name of a shard without its seal: it tells which keys are in it."""
+    return shard.stem.partition("-")[0]
+
+
+def keys(run: Path, *, but: Collection[str] = ()) -> pa.ChunkedArray:
     """The keys of every result in the store, some of them several times. A damaged shard has none.
+
+    but: names of shards that are not asked.
 
     Raises:
         OSError: a shard that may not be read.
@@ -50,6 +57,8 @@ def keys(run: Path) -> pa.ChunkedArray:
 
     found = []
     for shard in shards(run):
+        if named(shard) in but:
+            continue
         try:
             found += _table(shard, ["key"])["key"].cast(pa.string()).chunks
         except Damaged:
@@ -57,9 +66,10 @@ def keys(run: Path) -> pa.ChunkedArray:
     return pa.chunked_array(found, pa.string())
 
 
-def parts(run: Path, planned: pa.Array) -> Iterator[pd.DataFrame]:
-    """The rows whose key is planned, each once (all rows, where nothing is planned), in the order of IDENTITY, a part of
-    them at a time. A part has all columns of the table, and all rows of its runs' steps.
+def parts(run: Path, planned: pa.Array | None, whole: Collection[str]) -> Iterator[pd.DataFrame]:
+    """The rows of the shards named in `whole`, and of the others those whose key is in `planned` (all, where it is None), each
+    once, in the order of IDENTITY, a part of them at a time. A part has all columns of the table, and all rows of its runs'
+    steps.
 
     Raises:
         Damaged: a shard is; before the first part.
@@ -67,29 +77,35 @@ def parts(run: Path, planned: pa.Array) -> Iterator[pd.DataFrame]:
         OSError: a shard that may not be read.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     try:
         schemas: dict[str, pa.Schema] = {}
-        whole = sorted((_described(path, schemas) for path in shards(run)), key=lambda shard: shard.first)
+        there = sorted((_described(path, schemas) for path in shards(run)), key=lambda shard: shard.first)
         schema = pa.unify_schemas(list(schemas.values()), promote_options="permissive")
-        for group in _groups(whole):
+
+        def table(group: list[_Shard]) -> pa.Table:
             tables = [schema.empty_table(), *(_table(shard.path) for shard in group)]
-            frame = _rows(pa.concat_tables(tables, promote_options="permissive"), planned)
+            return pa.concat_tables(tables, promote_options="permissive")
+
+        for group in _groups(there):
+            rows = table([shard for shard in group if planned is None or named(shard.path) in whole])
+            rest = [shard for shard in group if planned is not None and named(shard.path) not in whole]
+            if rest:
+                others = table(rest)
+                rows = pa.concat_tables([rows, others.filter(pc.is_in(others["key"], planned))])
+            frame = _rows(rows, each_once=planned is not None)
             if len(frame):
                 yield frame
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
         raise InputError(f"the shards of {run} do not fit together: {error}") from error
 
 
-def _rows(table: pa.Table, planned: pa.Array) -> pd.DataFrame:
-    """The planned rows of a part, each once, in order."""
-    import pyarrow.compute as pc
-
-    if len(planned):
-        table = table.filter(pc.is_in(table["key"], planned))
+def _rows(table: pa.Table, *, each_once: bool) -> pd.DataFrame:
+    """A part in order; each_once: an identity has one row."""
     frame = table.to_pandas()
     identity = [name for name in IDENTITY if name in frame.columns]
-    frame = frame.drop_duplicates(identity if len(planned) else None)
+    frame = frame.drop_duplicates(identity if each_once else None)
     return frame.sort_values(identity, kind="stable", ignore_index=True)
 
 
@@ -159,6 +175,5 @@ def _content(path: Path) -> bytes:
         try:
             return files.read_shard(path)
         except FileNotFoundError:
-            keys_of_it = path.stem.partition("-")[0]
-            path = next(iter(sorted(path.parent.glob(f"{keys_of_it}*.parquet"))), path)
+            path = next(iter(sorted(path.parent.glob(f"{named(path)}*.parquet"))), path)
     return files.read_shard(path)

@@ -23,9 +23,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -33,9 +32,6 @@ from interp import files
 from interp.errors import Damaged, InputError
 from interp.table import shards as _shards
 from interp.table.shards import shards as shards
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 COLUMNS = (
     "run", "step", "task", "measure", "component", "position", "value",
@@ -67,7 +63,7 @@ def append(run: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
         frame[column] = pd.array([None] * len(frame), dtype="boolean" if column == "online" else "string")
     content = io.BytesIO()
     frame.to_parquet(content, index=False)
-    name = _name(set(frame["key"]))
+    name = _name(frame["key"])
     path = files.write_shard(run / "shards", name, content.getvalue())
     _remove_older(path, {*path.parent.glob(f"{name}-*.parquet"), path.with_name(f"{name}.parquet")})
     return path
@@ -150,36 +146,31 @@ def read(run: str | Path) -> pd.DataFrame:
 
 def parts(run: str | Path) -> Iterator[pd.DataFrame]:
     """The same, some ten thousand rows at a time."""
+    import pyarrow as pa
+
     run = Path(run)
     if not shards(run):
         raise InputError(f"{run} holds no results; expected a run directory made by `interp run`")
-    yield from _shards.parts(run, _planned(plan(run)))
+    sealed = {_shards.named(path) for path in shards(run) if files.has_seal(path)}
+    whole = {name for _, keys in plan(run) if (name := _name(keys)) in sealed}
+    rest = [pa.array(keys, pa.string()) for _, keys in plan(run) if _name(keys) not in whole]
+    planned = pa.chunked_array(rest, pa.string()).combine_chunks()
+    yield from _shards.parts(run, planned if whole or len(planned) else None, whole)
 
 
-def plan(run: Path) -> list[dict[str, Any]]:
-    """The units of the present experiment: `unit` (an address), `keys` (an Arrow array: as text in Python they would take four
-    times the memory). Empty before the first `interp run`.
+def plan(run: Path) -> Iterator[tuple[str, list[str]]]:
+    """The units of the present experiment: an address and its keys. None before the first `interp run`.
 
     Raises:
         Damaged: the plan is.
     """
     path = run / "plan.json"
-    try:
-        units = files.read_json(path, each=_packed) if path.is_file() else []
-    except (TypeError, ValueError) as error:  # keys that are no text
-        raise error if isinstance(error, InputError) else files.damaged(path) from error
-    if not isinstance(units, list) or not all(isinstance(unit, dict) and unit.get("packed") for unit in units):
-        raise files.damaged(path)
-    return units
-
-
-def _packed(entry: dict[str, Any]) -> dict[str, Any]:
-    """A unit with its keys packed; anything else as it is."""
-    import pyarrow as pa
-
-    if not isinstance(entry.get("unit"), str) or not isinstance(entry.get("keys"), list):
-        return entry
-    return {"unit": entry["unit"], "keys": pa.array(entry["keys"], pa.string()), "packed": True}
+    for entry in files.read_entries(path) if path.is_file() else ():
+        match entry:
+            case {"unit": str(unit), "keys": list(keys)} if all(isinstance(key, str) for key in keys):
+                yield unit, keys
+            case _:
+                raise files.damaged(path)
 
 
 def failures(run: Path) -> list[dict[str, Any]]:
@@ -214,34 +205,31 @@ def status(run: str | Path) -> dict[str, Any]:
         InputError: not a run directory; Damaged: its plan is.
         OSError: a file that may not be read.
     """
-    import pyarrow.compute as pc
-
     run = Path(run)
-    units = plan(run)
-    if not units:
+    state = integrity(run)
+    doubtful = {run / name for name in (*state["damaged"], *state["unsealed"])}
+    sealed = {_shards.named(path) for path in shards(run) if path not in doubtful}
+    whole = {name for _, keys in plan(run) if (name := _name(keys)) in sealed}
+    rest = set(_shards.keys(run, but=whole).to_pylist())
+    counts = [
+        (unit, len(keys), len(keys) if _name(keys) in whole else sum(key in rest for key in keys))
+        for unit, keys in plan(run)
+    ]
+    if not counts:
         raise InputError(
             f"{run} is not a run directory: it has no plan.json; make one with `interp run EXPERIMENT.yaml`"
         )
-    there = iter(pc.is_in(_planned(units), _shards.keys(run)).to_pylist())
-    counts = [(unit["unit"], len(unit["keys"]), sum(islice(there, len(unit["keys"])))) for unit in units]
     missing = [unit for unit, wanted, found in counts if found < wanted]
     return {
         "run": str(run),
-        "units": len(units),
-        "done": len(units) - len(missing),
+        "units": len(counts),
+        "done": len(counts) - len(missing),
         "missing": sorted(set(missing)),
         "results": sum(wanted for _, wanted, _ in counts),
         "results_done": sum(found for _, _, found in counts),
         "failures": failures(run),
-        **integrity(run),
+        **state,
     }
-
-
-def _planned(units: Sequence[Mapping[str, Any]]) -> pa.Array:
-    """The keys of a plan, one after the other."""
-    import pyarrow as pa
-
-    return pa.chunked_array([unit["keys"] for unit in units], pa.string()).combine_chunks()
 
 
 def _files(run: Path) -> Iterator[Path]:
@@ -255,5 +243,6 @@ def _visible(run: Path, pattern: str) -> list[Path]:
     return sorted(path for path in run.glob(pattern) if not path.name.startswith("."))
 
 
-def _name(found: set[str]) -> str:
-    return digest(sorted(found))
+def _name(keys: Iterable[str]) -> str:
+    """The name of the shard that holds the results of these keys and no others."""
+    return digest(sorted(set(keys)))
