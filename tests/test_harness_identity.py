@@ -37,6 +37,9 @@ LOG = {
 }
 
 
+HYPHENS = {"n_shot": "n-shot", "n_samples": "n-samples"}
+
+
 def changed(**changes: object) -> dict:
     """The log with entries replaced, named as `config__model_args__dtype`."""
     log = deepcopy(LOG)
@@ -44,8 +47,8 @@ def changed(**changes: object) -> dict:
         *above, last = path.split("__")
         inner = log
         for key in above:
-            inner = inner[key.replace("n_", "n-") if key in ("n_shot", "n_samples") else key]
-        inner[last] = value
+            inner = inner[HYPHENS.get(key, key)]
+        inner[HYPHENS.get(last, last)] = value
     return log
 
 
@@ -73,6 +76,16 @@ DIFFERENT = {
     "system instruction": {"system_instruction": "Be brief."},
     "version of the task": {"versions__arc": 2.0},
     "prompt": {"configs__arc__description": "Answer."},
+    "limit that only the counts show": {"n_samples__arc__effective": 10},
+    "limit beside the configuration": {"limit": 7},
+    "seed beside the configuration": {"numpy_seed": 7},
+    "shots that only the task's configuration has": {"n_shot": {}, "configs__arc__num_fewshot": 25},
+    "shots as text": {"n_shot__arc": "3.0"},
+    "shots in a list": {"n_shot": {}, "config__num_fewshot": [2]},
+    "how a metric counts": {"configs__arc__metric_list": [{"metric": "acc", "ignore_case": True}]},
+    "version in the metadata": {"versions": {}, "configs__arc__metadata__version": 3.0},
+    "digest of the examples": {"task_hashes": {"arc": "c" * 64}},
+    "arguments in quotes": {"config__model_args": "pretrained='lab/x-7b',revision='step10',peft='runs/q'"},
     "something nobody has heard of": {MODEL + "new_option": "x"},
 }
 SAME = {
@@ -138,6 +151,10 @@ def test_what_belongs_to_a_checkpoint_does_not_part_a_run(tmp_path):
         ("lab/m-7b,revision=step-0002000", ("m-7b", 2000, math.nan)),
         ("/out/run7/iter_0001000", ("run7", 1000, math.nan)),
         ("/out/run7/ep0-ba250", ("ep0", 250, math.nan)),
+        ("lab/m-7b,revision=step-1,000", ("m-7b", 1000, math.nan)),
+        ("lab/m-7b,revision=step-12,345,678,dtype=float16", ("m-7b", 12_345_678, math.nan)),
+        ("lab/m-7b,revision=step1e4", ("m-7b", 10_000, math.nan)),
+        ("/out/run7/chkpt-5", ("run7", 5, math.nan)),
         ("lab/pythia-1.4b,revision=step143000", ("pythia-1.4b", 143_000, math.nan)),
         ("lab/base-1b,revision=step9,peft=/runs/r8/checkpoint-100", ("base-1b+r8", 100, math.nan)),
     ],
@@ -152,6 +169,46 @@ def test_steps_and_tokens_from_the_names_of_public_families(tmp_path, name, expe
 def test_what_names_no_step_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="step"):
         origin_of({"config": {"model_args": f"pretrained={name}"}}, tmp_path / "a.json", tmp_path)
+
+
+NO_SCORES = (
+    *("num_docs", "n_correct", "total_samples", "eval_samples", "total_tokens", "time", "eval_time", "eval_runtime", "elapsed_seconds"),
+    *("samples_per_second", "timestamp", "global_step", "epoch", "shots", "num_params", "latency_ms"),
+    *("f1_lower", "f1_err", "f1_bootstrap_std", "f1(stderr)", "f1 (±)", "f1_margin_of_error", "f1_confidence_interval"),
+)  # fmt: skip
+
+
+def test_names_that_look_like_counts_and_are_scores():
+    names = [
+        "bits_per_byte",
+        "word_perplexity",
+        "error",
+        "time_accuracy",
+        "n-gram_f1",
+        "second_order",
+        "count_accuracy",
+    ]
+    assert {score["measure"] for score in scores_of({}, "t", dict.fromkeys(names, 0.5))} == set(names)
+
+
+def test_numbers_as_text_are_numbers():
+    (score,) = scores_of({}, "t", {"f1": "0.25", "f1_stderr": "0.125", "alias": "x", "acc": " ", "em": "N/A"})
+    assert (score["measure"], score["value"], score["stderr"]) == ("f1", 0.25, 0.125)
+
+
+def test_a_mean_over_other_tasks_is_another_number(tmp_path):
+    def log(tasks: dict[str, float], mean: float) -> dict:
+        general = {"config_general": {"model_name": "lab/m-2b", "model_config": {"revision": "step10"}}}
+        return {**general, "results": {**{name: {"acc": value} for name, value in tasks.items()}, "all": {"acc": mean}}}
+
+    table = read(tmp_path, log({"x|a|0": 0.2}, 0.2), log({"x|a|0": 0.2, "x|b|0": 0.4}, 0.3))
+    assert sorted(table[table["task"] == "all"]["value"]) == [0.2, 0.3]
+    assert table[table["task"] == "x|a"]["value"].tolist() == [0.2]
+
+    def group(parts: list[str], value: float) -> dict:
+        return changed(results={"mmlu": {"acc,none": value}}, group_subtasks={"mmlu": parts})
+
+    assert len(read(tmp_path, group(["a"], 0.1), group(["a", "b"], 0.2))) == 2
 
 
 def test_only_scores_are_measures_and_errors_find_their_score():
@@ -174,6 +231,7 @@ def test_only_scores_are_measures_and_errors_find_their_score():
             "rouge_std": 1.0,
         },
         **{"bypass": 999, "samples": 40, "alias": "x", "count": 3, "flag": True, "lone_stderr": 0.1},
+        **dict.fromkeys(NO_SCORES, 0.5),
     }
     found = {score["measure"]: score["stderr"] for score in scores_of({}, "t", scores)}
     assert found == {

@@ -75,9 +75,10 @@ def _rows(log: Any, file: Path, source: Path) -> Iterator[Row]:
         raise ValueError("'results' holds no scores by task")
     origin = origin_of(log, file, source)
     for task, scores in tasks_of({**mapping(log.get("groups")), **results}):
-        name, shots, facts = task_facts(log, task)
+        name, shots, facts, examples = task_facts(log, task)
+        about = {"origin": origin, "shots": shots, "about_task": facts, "state": {**origin.state, **examples}}
         for score in scores_of(log, task, scores):
-            yield {"origin": origin, "shots": shots, "about_task": facts, "task": name, **score}
+            yield {**about, "task": name, **score}
 
 
 def _told_apart(rows: list[Row]) -> list[Row]:
@@ -86,8 +87,8 @@ def _told_apart(rows: list[Row]) -> list[Row]:
     for of_row, facts_of in (
         (lambda row, _: row["origin"].name, lambda row: row["origin"].facts),
         (lambda row, _: (row["origin"].name, row["task"]), lambda row: row["about_task"]),
-        # A checkpoint's own facts differ from step to step: they tell apart only what would meet.
-        (lambda row, extra: _place(row, extra), lambda row: row["origin"].state),
+        # A checkpoint's own facts differ from step to step: they tell apart only what would meet. So do its examples.
+        (lambda row, extra: _place(row, extra), lambda row: row["state"]),
     ):
         keys = [of_row(row, extra) for row, extra in zip(rows, added, strict=True)]
         _add_what_varies(rows, added, keys, facts_of)

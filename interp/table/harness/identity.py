@@ -11,13 +11,13 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from interp.table.harness.scores import is_number, mapping
+from interp.table.harness.scores import mapping
 
 # "step3000", "step-50K-105b" (TinyLlama: steps, then tokens), "stage1-step150-tokens1B" (OLMo 2), "checkpoint-100",
 # "global_step1000" (BLOOM), "ckpt_000" (Amber), "ep0-ba1000" (MosaicML). A number of tokens ("checkpoint-50B") is no step.
 _STEP = re.compile(
-    r"(?<![A-Za-z])(?:global[-_]?steps?|steps?|checkpoint|ckpt|iter(?:ation)?s?|(?<![A-Za-z0-9])ba)[-_=]?"
-    r"(\d+(?:\.\d+)?)(?:([km])(?![A-Za-z]))?(?!\d|\.\d|[bt](?![A-Za-z]))",
+    r"(?<![A-Za-z])(?:global[-_]?steps?|steps?|ch(?:ec)?kpt|ckpt|checkpoint|iter(?:ation)?s?|(?<![A-Za-z0-9])ba)[-_=]?"
+    r"(\d{1,3}(?:,\d{3})+(?![\d,])|\d+(?:\.\d+)?(?:e\d+)?)(?:([km])(?![A-Za-z]))?(?!\d|[.,]\d|[bt](?![A-Za-z]))",
     re.IGNORECASE,
 )
 _TOKENS = re.compile(r"(?:tokens?[-_]?|(?<=[-_]))(\d+(?:\.\d+)?)([mbt])(?:[-_]?tokens?)?(?![A-Za-z0-9])", re.IGNORECASE)
@@ -47,14 +47,11 @@ keeps two inputs apart rather than letting them meet."""
 STATE = ("model_sha", "peft_sha", "delta_sha")
 ABOUT_PROMPTS = (
     "chat_template", "chat_template_sha", "fewshot_as_multiturn", "system_instruction", "system_instruction_sha", "max_length",
+    "limit", "random_seed", "numpy_seed", "torch_seed", "fewshot_seed",
 )  # fmt: skip
-"""Entries beside `config` in the harness's new layout that change the prompts."""
-ABOUT_TASK = (
-    "dataset_path", "dataset_name", "dataset_kwargs", "test_split", "validation_split", "training_split", "fewshot_split",
-    "description", "doc_to_text", "doc_to_target", "doc_to_choice", "process_docs", "target_delimiter", "fewshot_delimiter",
-    "fewshot_config", "output_type", "generation_kwargs", "repeats", "filter_list", "should_decontaminate", "use_prompt",
-)  # fmt: skip
-"""Entries of `configs` by task that say what is asked."""
+"""Entries beside `config` in the harness's new layout that change the prompts, or which of them are asked."""
+NOT_ABOUT_TASK = {"task", "task_alias", "group", "group_alias", "tag", "num_fewshot", "metadata"}
+"""Entries of `configs` by task that do not say what is asked, or say it a second time: names, shots, and versions."""
 LARGEST_STEP = 2**53  # float64 is exact up to here
 
 
@@ -131,21 +128,43 @@ def origin_of(log: Mapping[str, Any], file: Path, source: Path) -> Origin:
     return Origin(name=name, step=step, tokens=tokens, facts=facts, state=state)
 
 
-def task_facts(log: Mapping[str, Any], task: str) -> tuple[str, int, dict[str, str]]:
-    """The task's name, its number of shots, and what else says how it was asked."""
-    name, shots = task, mapping(log.get("n-shot")).get(task, _configuration(log).get("num_fewshot"))
+def task_facts(log: Mapping[str, Any], task: str) -> tuple[str, int, dict[str, str], dict[str, str]]:
+    """The task's name, its number of shots, what else says how it was asked, and what shows that without saying how: of which
+    examples the number is, or of which other tasks."""
+    asked = mapping(mapping(log.get("configs")).get(task))
+    places = (mapping(log.get("n-shot")).get(task), asked.get("num_fewshot"), _configuration(log).get("num_fewshot"))
+    name, shots = task, next((place for place in (*places, log.get("num_fewshot")) if place is not None), None)
     parts = task.split("|")
     if "config_general" in log and len(parts) >= 3:  # lighteval: suite|task|shots, and in older files |truncation
         name, shots = "|".join(parts[:2]), parts[2]
     facts = {}
-    version: Any = mapping(log.get("versions")).get(task)
+    version: Any = mapping(log.get("versions")).get(task, mapping(asked.get("metadata")).get("version"))
     if version not in (None, "", "N/A", "Yaml"):
         facts["version"] = str(version)
-    asked = mapping(mapping(log.get("configs")).get(task))
-    if asked := {key: asked[key] for key in ABOUT_TASK if asked.get(key) not in (None, "", [], {})}:
+    if asked := {
+        key: value for key, value in asked.items() if key not in NOT_ABOUT_TASK and value not in (None, "", [], {})
+    }:
         facts["prompt"] = json.dumps(asked, sort_keys=True, default=str)
-    n = int(shots) if is_number(shots) or (isinstance(shots, str) and shots.isdecimal()) else 0
-    return name, n, facts
+    return name, _whole(shots), facts, _examples(log, task)
+
+
+def _whole(shots: Any) -> int:
+    """A number of shots; older files have it in a list, or as text."""
+    shots = shots[0] if isinstance(shots, list) and len(shots) == 1 else shots
+    text = str(shots).removesuffix(".0")
+    return int(text) if text.isdecimal() else 0
+
+
+def _examples(log: Mapping[str, Any], task: str) -> dict[str, str]:
+    """Which examples a number is of, as far as a file shows it: how many, their digest, and of a mean over tasks, which tasks."""
+    counts = mapping(mapping(log.get("n-samples")).get(task))
+    found = {"n": counts.get("effective"), "task_hash": mapping(log.get("task_hashes")).get(task)}
+    if "config_general" in log and (task == "all" or "_average" in task):
+        names = sorted(name for name in mapping(log.get("results")) if name != "all" and "_average" not in name)
+        found["over"] = "+".join(names)
+    elif parts := mapping(log.get("group_subtasks")).get(task):
+        found["over"] = "+".join(sorted(map(str, parts)))
+    return {key: str(value) for key, value in found.items() if value not in (None, "")}
 
 
 def shown(fact: str, value: str) -> str:
@@ -164,8 +183,8 @@ def _configuration(log: Mapping[str, Any]) -> dict[str, Any]:
 def _arguments(text: Any) -> dict[str, Any]:
     if isinstance(text, Mapping):
         return {str(name): value for name, value in text.items()}
-    parts = [part.partition("=") for part in str(text or "").split(",")]
-    return {name.strip(): value.strip() for name, _, value in parts if value}
+    parts = [part.partition("=") for part in re.split(r",(?=[^,=]*=)", str(text or ""))]  # "revision=step-1,000" is one
+    return {name.strip(): value.strip().strip("\"'") for name, _, value in parts if value}
 
 
 def _facts(config: Mapping[str, Any], log: Mapping[str, Any]) -> dict[str, str]:
@@ -188,9 +207,11 @@ def _step(names: tuple[str, ...]) -> tuple[int, str]:
     for text in names:
         if found := _STEP.findall(text):
             number, unit = found[-1]
-            step = float(number) * _UNIT.get(unit.lower(), 1)
+            step = float(number.replace(",", "")) * _UNIT.get(unit.lower(), 1)
             if step >= LARGEST_STEP or not step.is_integer():
-                raise ValueError(f"step {number}{unit} is too large to be one" if step >= 1 else f"step {number}{unit}")
+                raise ValueError(
+                    f"step {number}{unit} is {'no whole number' if step < LARGEST_STEP else 'too large to be one'}"
+                )
             return int(number) if not unit and number.isdecimal() else int(step), text
     raise ValueError("no step in config.model_args or in the file's name")
 

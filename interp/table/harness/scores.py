@@ -11,15 +11,26 @@ from typing import Any
 MEASURES = {"acc": "accuracy", "em": "exact_match", "perplexity": "ppl", "brier_score": "brier"}
 
 NO_MEASURES = {
-    "", "alias", "name", "bypass", "samples", "n", "n_samples", "num_samples", "nsamples", "sample_len", "sample_count",
-    "count", "num_examples", "n_examples", "total", "original", "effective", "version", "num_fewshot", "seed",
+    "", "alias", "name", "bypass", "n", "nsamples", "samples", "sample_len", "count", "total", "original", "effective", "version",
+    "shots", "fewshot", "seed", "step", "global_step", "epoch", "batch_size", "weight", "size", "flops", "date", "timestamp",
 }  # fmt: skip
 """Placeholders (`bypass` = 999 is what `--predict_only` writes), counts and labels that stand among the scores."""
+_NO_MEASURE = re.compile(
+    r"^(?:n|num|number_of)_|(?:^|[_-])(?:samples|sample_count|examples|docs|documents|count)$|^total[_-](?:tokens|questions|time)"
+    r"|(?:^|[_-])(?:time|runtime|seconds|secs|elapsed|duration|latency)(?:[_-](?:s|ms|sec|secs|seconds))?$"
+    r"|[_-]per[_-]sec(?:ond)?$|^(?:elapsed|latency|duration)[_-]",
+    re.IGNORECASE,
+)
+"""Counts and times by the names that people give them."""
 
 # stderr, std_err, std_error, standard_error, se, sem: errors of the mean. std, ci, conf…: spreads of something else.
 _ERROR = re.compile(r"[_\-. ]?(?:std|standard)[_\-. ]?(?:err|error)s?$|[_\-. ]sem?$", re.IGNORECASE)
 _ERROR_AHEAD = re.compile(r"^(?:std|standard)[_\-. ]?(?:err|error)[_\-. (]+(.+?)\)?$", re.IGNORECASE)
-_SPREAD = re.compile(r"[_\-. ](?:std|stdev|stddev|var|variance|ci|ci_?(?:low|high|lower|upper)|ci\d+)$", re.IGNORECASE)
+_SPREAD = re.compile(
+    r"[_\-. (]+(?:(?:bootstrap|pop|sample)[_ ])?(?:std|stdev|stddev|sd|var|variance|ci|conf|confidence|interval|lower|upper|err|error|"
+    r"stderr|moe|margin|uncertainty|±)(?:[_ ]?(?:low|lower|high|upper|bound|interval|of_error|level|pop|\d+))*\)?$",
+    re.IGNORECASE,
+)
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -62,14 +73,29 @@ def scores_of(log: Mapping[str, Any], task: str, scores: Mapping[str, Any]) -> I
     for key, value in scores.items():
         metric, _, selected = key.partition(",")
         is_error = key in errors.values() or _error_of(metric) is not None
-        if is_error or not is_number(value) or metric.lower() in NO_MEASURES or _is_spread(metric, scores):
+        value = _number(value)
+        if is_error or value is None or _is_no_measure(metric) or _is_spread(metric, scores):
             continue
         name = MEASURES.get(metric, metric) + (f",{selected}" if selected not in ("", "none") else "")
         error: Any = scores[errors[metric, selected]] if (metric, selected) in errors else None
-        stderr = _finite(error) if is_number(error) else math.nan
+        stderr = math.nan if (number := _number(error)) is None else _finite(number)
         if stderr < 0:
             raise ValueError(f"the standard error of {key!r} is {stderr}")
         yield {"measure": name, "value": _finite(value), "stderr": stderr, "n": n}
+
+
+def _number(value: Any) -> float | None:
+    """A number, also where it stands as text; None for anything else."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return None
+    return value if is_number(value) else None
+
+
+def _is_no_measure(metric: str) -> bool:
+    return metric.lower() in NO_MEASURES or _NO_MEASURE.search(metric) is not None
 
 
 def _errors(scores: Mapping[str, Any]) -> dict[tuple[str, str], str]:
