@@ -135,3 +135,18 @@ def test_known_errors_tell_a_straight_climb_from_a_slow_error(seed):
     rises = sigmoid_fit(make_curve(steps, values, measure="accuracy", n=200), Limits()).rises
     assert rises
     assert all(rise.kind != "abrupt" for rise in rises)
+
+
+@few
+@given(SEEDS)
+def test_a_wide_rise_of_many_standard_errors_is_seen_by_five_checkpoints(seed):
+    """Few checkpoints cannot tell how wide a rise is; that there is one, their known errors tell."""
+    rng = np.random.default_rng(seed)
+    steps = np.unique(np.geomspace(10, 1e5, rng.integers(5, 9)).astype(int))
+    rise = FORMS[0]((log_axis(steps) - rng.uniform(2.5, 3.5)) / rng.uniform(1, 2))
+    values = rng.binomial(500, 0.2 + 0.6 * rise) / 500
+    rises = sigmoid_fit(make_curve(steps, values, measure="accuracy", n=500), Limits()).rises
+    assert rises
+    assert all(rise.kind != "abrupt" and rise.magnitude > 0 for rise in rises)
+    flat = rng.binomial(500, 0.4, len(steps)) / 500
+    assert not sigmoid_fit(make_curve(steps, flat, measure="accuracy", n=500), Limits()).rises

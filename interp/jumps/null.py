@@ -75,7 +75,7 @@ def by_known_errors(y: Float[ndarray, "point"], sigma: Float[ndarray, "point"]) 
     and opposite in the other. The autoregressive null does not know how large errors are, so that a straight climb of
     many standard errors looks like one slow error to it.
     """
-    if len(y) < FEWEST_LEAPS or not (sigma > 0).all():
+    if not (sigma > 0).all():
         return 1.0
     thirds = [
         (part.mean(), error.mean()) for part, error in zip(np.array_split(y, 3), np.array_split(sigma, 3), strict=True)
