@@ -60,7 +60,7 @@ smollm2: setup ## a pretrained language model from PyPI: behaviour, heads, circu
 		$(BIN)/python experiments/smollm2.py; }
 	$(RUN) run experiments/smollm2.yaml
 
-language: setup ## small language models of Python source code: grow, measure, report (an hour or two on one core)
+language: setup ## small language models of Python source code: grow, measure, report (about an hour on one core)
 	OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(BIN)/python -m experiments.language measure
 	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.language report
 

@@ -49,6 +49,7 @@ def results(table: pd.DataFrame | None = None) -> dict[str, Any]:
         "ends": ends(curves),
         "jumps": jumps(rows),
         "formation": formation(curves),
+        "turns": turns(rows),
     }
 
 
@@ -123,6 +124,23 @@ def formation(curves: pd.DataFrame) -> dict[str, Any]:
             kind = event.kind if event.midpoint is None or told["midpoint"] is not None else "gets worse"
             halves.setdefault(str(run), {})[f"{task} {measure}"] = {"kind": kind, **told}
     return {"events": halves, "lags": lags(halves)}
+
+
+def turns(rows: pd.DataFrame) -> dict[str, Any]:
+    """Run by run, where the log-probability of repeated random tokens is least (mean of five checkpoints, the step of the
+    middle one) and how much it has gained from there to its last five; and the gains by size. A gain from a minimum is
+    never negative: the sizes are to be compared with one another."""
+    found: dict[str, Any] = {"runs": {}, "gain": {}}
+    part = rows[(rows["task"] == "induction") & (rows["measure"] == "log_prob")].sort_values("step")
+    for size, of_size in part.groupby("size"):
+        gains = []
+        for run, curve in of_size.groupby("run"):
+            smooth = curve["value"].rolling(5, center=True).mean().to_numpy()
+            least = int(np.nanargmin(smooth))
+            gains.append(float(smooth[np.isfinite(smooth)][-1] - smooth[least]))
+            found["runs"][str(run)] = {"step": int(curve["step"].iloc[least]), "gain": number(gains[-1])}
+        found["gain"][str(size)] = interval(gains)
+    return found
 
 
 def lags(halves: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:

@@ -65,10 +65,9 @@ def told(found: Mapping[str, Any]) -> dict[str, str]:
     values = {
         "tokens seen": f"{found['tokens'] / 1e6:.1f}",
         "budget": str(found["budget"]),
-        "runs": "; ".join(
-            f"{run.partition(':')[2].replace('/base', '')} to step {step} ({found['checkpoints'][run]} checkpoints)"
-            for run, step in found["runs"].items()
-        ),
+        "runs": runs_told(found),
+        "turns": turns_table(found["turns"]["runs"], found["formation"]["events"]),
+        **{f"{size} turn": with_interval(gain) for size, gain in found["turns"]["gain"].items()},
         "train tokens": f"{corpus['tokens']['train'] / 1e6:.1f}",
         "test tokens": f"{corpus['tokens']['test'] / 1e6:.1f}",
         "shared": f"{100 * corpus['shared_windows']:.1f}",
@@ -84,6 +83,26 @@ def told(found: Mapping[str, Any]) -> dict[str, str]:
     for (size, task, measure), end in ends.items():
         values[f"{size} {task} {measure}"] = with_interval(end)
     return values
+
+
+def runs_told(found: Mapping[str, Any]) -> str:
+    """How far the runs are and at how many checkpoints, those that are alike together."""
+    alike: dict[tuple[int, int], list[str]] = {}
+    for run, step in found["runs"].items():
+        alike.setdefault((step, found["checkpoints"][run]), []).append(run.partition(":")[2].replace("/base", ""))
+    return "; ".join(f"{', '.join(names)} to step {step} ({n} checkpoints each)" for (step, n), names in alike.items())
+
+
+def turns_table(turns: Mapping[str, Mapping[str, Any]], events: Mapping[str, Mapping[str, Any]]) -> str:
+    """Beside the half-way step of the head that matches prefixes."""
+    rows = [
+        [run.partition(":")[2].replace("/base", ""), _event(events[run]["python_source best_prefix_matching"]), str(turn["step"]),
+         number(turn["gain"])]
+        for run, turn in turns.items()
+    ]  # fmt: skip
+    return as_markdown(
+        ["run", "prefix matching half-way", "repeated tokens: least likely at step", "gain since, nats"], rows
+    )
 
 
 def with_interval(one: Mapping[str, Any]) -> str:
