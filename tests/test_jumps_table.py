@@ -123,6 +123,20 @@ def test_a_real_jump_beside_an_unrelated_smooth_measure_is_no_artefact(beside):
     assert find_jumps(other, measures=["exact_match"])[0].companion is None, "not of the same examples"
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_three_runs_that_jump_a_little_apart_are_no_proof_for_a_loss_that_falls_the_same_in_each(seed):
+    """By chance a companion of no information does better than the clock in one run; it has to in every one."""
+    rng = np.random.default_rng(seed)
+    for task in range(4):
+        parts, middle = [], rng.uniform(2.2, 3.5)
+        for run in range(3):
+            names = {"run": f"r{run}", "n": 500, "setting": "s", "seed": run, "task": f"t{task}"}
+            exact = binomial(0.05 + 0.9 * sigmoid(X, middle + 0.1 * rng.standard_normal(), 0.2), rng, n=500)
+            loss = 2 + 8 * 10 ** (-0.3 * X) + 0.01 * rng.standard_normal(len(X))
+            parts += [curve(exact, **names), curve(loss, measure="loss", **names)]
+        assert "artefact" not in [jump.kind for jump in find_jumps(pd.concat(parts), measures=["exact_match"])]
+
+
 @pytest.mark.parametrize("dip", [0.0, 6.0])
 def test_a_jump_of_the_companion_too_is_abrupt(dip):
     """With the dip, one sigmoid over the whole companion would be wide: it must be judged from its trough."""

@@ -75,6 +75,8 @@ class Instrument:
     fewest_runs: int = 2
     most_runs: int = 12
     """Other runs that a map is fitted to."""
+    asked_runs: int = 5
+    """Other runs in which a companion has to tell more than the clock too. Three to six runs leave chance little room."""
     beats: float = 0.5
     """A companion beats the clock where it leaves less than half of what the clock leaves unexplained."""
     strong: float = 0.9

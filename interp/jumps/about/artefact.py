@@ -28,7 +28,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.special import ndtr
 
-from interp.jumps.about.maps import Pair, Window, explained, power, shared, threshold
+from interp.jumps.about.maps import Pair, Run, Window, explained, power, shared, tells_more, threshold
 from interp.jumps.curve import Curve, base_name, select
 from interp.jumps.instrument import INSTRUMENT
 from interp.jumps.record import Jump
@@ -222,6 +222,9 @@ def _mapped(
     if share < INSTRUMENT.reproduced or (alone and not _moves(seen.smooth, seen.x, jump)):
         return found
     better = 1 - share <= INSTRUMENT.beats * (1 - clock) - INSTRUMENT.tie
+    if better and not alone:
+        own = Run(values=seen.values, x=seen.x, companion=seen.raw)
+        better = tells_more([own, *runs[: INSTRUMENT.asked_runs]])
     if better and not alone:
         return replace(found, verdict="artefact")
     if not better and base_name(name) not in _OF_ANSWERS:
