@@ -6,15 +6,17 @@ own may look at all prompts at once: it gets them in one part.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from interp.circuits._graph import Graph, graph_of
 from interp.circuits._proof import prove_record
+from interp.circuits._quadrature import along
 from interp.circuits._record import Record, record
 from interp.errors import InputError, unknown
 from interp.measure.metrics import Metric, Questions, evaluate, questions
@@ -25,6 +27,8 @@ from interp.models.weights import norm
 from interp.types import Prompts
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+
     from interp.models import Model
 
 ABLATIONS = ("corrupt", "zero", "mean")
@@ -143,6 +147,46 @@ def run_corrupt(pair: Pair) -> Record:
     kept = record(pair.model, pair.asked.corrupt, pair.asked.mask, pair.asked.read)
     prove_record(pair.model, kept, pair.asked.mask, pair.asked.read)
     return kept
+
+
+def gradients_along(
+    pair: Pair,
+    path: Sequence[tuple[float | Float[Tensor, "prompt"], float]],
+    rows: slice,
+    start: Float[Tensor, "prompt pos *rest"],
+    end: Float[Tensor, "prompt pos *rest"],
+    reference: Float[Tensor, "prompt answer_len vocab"],
+    *,
+    spot: tuple[str, int] | None = None,
+) -> Iterator[Record]:
+    """Passes at the points of a path from `start` to `end`, their metric weighted by the path's weights: as many copies of the
+    prompts in one pass as BUDGET holds, one point each.
+
+    spot: the site and layer that goes along the path; by default what enters the first block. reference: the clean logits.
+    """
+    asked, objective = pair.asked, objective_of(pair, reference)
+    at_once = max(1, BUDGET // (numbers_of_a_prompt(pair) * pair.n_prompts))
+    for first in range(0, len(path), at_once):
+        points = path[first : first + at_once]
+        n, between = len(points), torch.cat([along(start, end, at, rows) for at, _ in points])
+
+        def mean(logits: Tensor, points: Sequence[tuple[Any, float]] = points) -> Tensor:
+            each = zip(points, logits.chunk(len(points)), strict=True)
+            return torch.stack([weight * objective(of_point) for (_, weight), of_point in each]).sum()
+
+        yield record(
+            pair.model,
+            asked.clean.repeat(n, 1),
+            None if asked.mask is None else asked.mask.repeat(n, 1),
+            asked.read.repeat(n, 1),
+            objective=mean,
+            embedded=between if spot is None else None,
+            edits={} if spot is None else {spot: partial(_instead, between)},
+        )
+
+
+def _instead(value: Tensor, _: Tensor) -> Tensor:
+    return value
 
 
 def replaced_by(pair: Pair, ablation: str) -> Record | None:

@@ -7,6 +7,7 @@ the norm; then one matrix product a layer scores every writer against every read
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,47 +26,66 @@ if TYPE_CHECKING:
     from interp.models import Model
 
 
-def edge_scores(pair: Pair, clean: Record, corrupt: Record, grads: Record) -> Float[Tensor, "reader writer"]:
-    """(clean − corrupt) · gradient of every edge, summed over prompts and positions; NaN where there is no edge.
+def changes_of(pair: Pair, clean: Record, corrupt: Record) -> Float[Tensor, "writer prompt*pos*d_model"]:
+    """How what each writer adds differs between the runs, from where the prompts differ on.
 
     corrupt: what writers are replaced by; its first dimension may be 1.
+    """
+    graph, part = pair.graph, (slice(None), slice(pair.start, None))
+    changes = (clean.pre[0] - corrupt.pre[0])[part].flatten()[None].repeat(len(graph.writers), 1)
+    for layer in range(graph.n_layers):
+        changes[graph.head_columns(layer)] = head_changes(pair.model, clean, corrupt, layer, part).flatten(1)
+        if graph.mlps:
+            changes[graph.mlp_column(layer)] = (clean.mlp[layer] - corrupt.mlp[layer])[part].flatten()
+    return changes
+
+
+def edge_scores(
+    pair: Pair, changes: Float[Tensor, "writer prompt*pos*d_model"], grads: Record, *, columns: slice | None = None
+) -> Float[Tensor, "reader writer"]:
+    """Change · gradient of every edge, summed over prompts and positions; NaN where there is no edge.
+
+    grads: a pass over the prompts, or over several copies of them at other points: the gradients of these are summed.
+    columns: of which writers; the others' scores are 0.
     """
     graph, model = pair.graph, pair.model
     part = (slice(None), slice(pair.start, None))
     scores = torch.zeros(graph.edges.shape)
-    changes = (clean.pre[0] - corrupt.pre[0])[part].flatten()[None].repeat(len(graph.writers), 1)
+    columns = columns or slice(0, len(graph.writers))
+
+    def fill(rows: slice, reads: Callable[[], Float[Tensor, "reader copy*prompt pos d_model"]]) -> None:
+        seen = slice(columns.start, min(columns.stop, graph.n_seen(rows.start)))
+        if seen.start < seen.stop:
+            read = reads().unflatten(1, (-1, pair.n_prompts)).sum(1)
+            scores[rows, seen] = _against(read, changes[seen])
+
     for layer in range(graph.n_layers):
-        rows = slice(graph.rows(layer, "q").start, graph.rows(layer, "v").stop)
-        n_seen = graph.n_seen(rows.start)
-        scores[rows, :n_seen] = _against(head_gradients(model, grads, layer, part), changes[:n_seen])
-        changes[graph.head_columns(layer)] = head_changes(model, clean, corrupt, layer, part).flatten(1)
+        heads = slice(graph.rows(layer, "q").start, graph.rows(layer, "v").stop)
+        fill(heads, partial(head_gradients, model, grads, layer, part))
         if graph.mlps:
-            row = graph.rows(layer, "mlp")
-            n_seen = graph.n_seen(row.start)
-            read = pull_back(
-                norm(model, "ln2", layer), grads.mid[layer][part], grads.grad_mlp_in[layer][part][:, :, None]
+            behind = grads.grad_mlp_in[layer][part][None]
+            fill(
+                graph.rows(layer, "mlp"), partial(pull_back, norm(model, "ln2", layer), grads.mid[layer][part], behind)
             )
-            scores[row, :n_seen] = _against(read, changes[:n_seen])
-            changes[graph.mlp_column(layer)] = (clean.mlp[layer] - corrupt.mlp[layer])[part].flatten()
-    read = pull_back(norm(model, "ln_final"), grads.final[part], grads.grad_final[part][:, :, None])
-    scores[-1] = _against(read, changes)[0]
+    behind = grads.grad_final[part][None]
+    fill(slice(len(scores) - 1, len(scores)), partial(pull_back, norm(model, "ln_final"), grads.final[part], behind))
     return scores.masked_fill(~graph.edges, torch.nan)
 
 
-def _against(read: Float[Tensor, "prompt pos reader d_model"], changes: Tensor) -> Float[Tensor, "reader writer"]:
-    return (changes @ read.permute(0, 1, 3, 2).reshape(changes.shape[1], -1)).T.float().cpu()
+def _against(read: Float[Tensor, "reader prompt pos d_model"], changes: Tensor) -> Float[Tensor, "reader writer"]:
+    return (read.flatten(1) @ changes.T).float().cpu()
 
 
 def head_gradients(
     model: Model, grads: Record, layer: int, part: tuple[slice, slice]
-) -> Float[Tensor, "prompt pos reader d_model"]:
+) -> Float[Tensor, "reader prompt pos d_model"]:
     """Gradients at what each head's q, then k, then v reads of the residual stream."""
     sides = (("q", W_Q, grads.grad_q), ("k", W_K, grads.grad_k), ("v", W_V, grads.grad_v))
     behind = [
-        torch.einsum("bphe,hde->bphd", by_head(model, slot, raw[layer])[part], weight(model, layer).detach())
+        torch.einsum("bphe,hde->hbpd", by_head(model, slot, raw[layer])[part], weight(model, layer).detach())
         for slot, weight, raw in sides
     ]
-    return pull_back(norm(model, "ln1", layer), grads.pre[layer][part], torch.cat(behind, dim=2))
+    return pull_back(norm(model, "ln1", layer), grads.pre[layer][part], torch.cat(behind))
 
 
 def head_outputs(
@@ -104,20 +124,20 @@ def head_changes(
 def pull_back(
     through: Callable[[Tensor], Tensor],
     x: Float[Tensor, "prompt pos d_model"],
-    grad: Float[Tensor, "prompt pos reader d_model"],
-) -> Float[Tensor, "prompt pos reader d_model"]:
+    grad: Float[Tensor, "reader prompt pos d_model"],
+) -> Float[Tensor, "reader prompt pos d_model"]:
     """Gradients behind a norm as gradients before it, for many readers at once."""
     if isinstance(through, nn.Identity):
         return grad
     if isinstance(through, nn.LayerNorm) and is_bare(through):
         centred = x - x.mean(-1, keepdim=True)
         inverse = (centred.square().mean(-1, keepdim=True) + through.eps).rsqrt()
-        normed = (centred * inverse)[:, :, None]
-        scaled = grad if through.weight is None else grad * through.weight.detach()
-        along = (scaled @ normed.mT) / x.shape[-1]
-        return (scaled - scaled.mean(-1, keepdim=True)).addcmul_(normed, along, value=-1).mul_(inverse[:, :, None])
+        normed = centred * inverse
+        scaled = grad * (inverse if through.weight is None else inverse * through.weight.detach())
+        along = torch.einsum("rbpd,bpd->rbp", scaled, normed)[..., None] / x.shape[-1]
+        return scaled.sub_(scaled.mean(-1, keepdim=True)).addcmul_(normed, along, value=-1)
     with torch.enable_grad():
-        many = x.detach()[:, :, None].expand_as(grad).requires_grad_()
+        many = x.detach().expand_as(grad).requires_grad_()
         normed = through(many)
         if not normed.requires_grad:  # somebody's hook lets no gradient through: it is zero before the norm
             return torch.zeros_like(grad)

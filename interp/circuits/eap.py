@@ -16,7 +16,7 @@ import torch
 
 from interp.circuits._attribution import pair_of, parts, replaced_by, run_clean, run_corrupt
 from interp.circuits._circuit import Circuit
-from interp.circuits._edges import edge_scores
+from interp.circuits._edges import changes_of, edge_scores
 from interp.circuits._scored import scored
 
 if TYPE_CHECKING:
@@ -35,5 +35,5 @@ def eap(model: Model, prompts: Prompts, *, metric: Metric = "logit_diff", ablati
     fixed, total = replaced_by(pair, ablation), torch.zeros(pair.graph.edges.shape)
     for _, part in parts(pair):
         clean = run_clean(part, grad=True)
-        total += edge_scores(part, clean, fixed or run_corrupt(part), clean)
+        total += edge_scores(part, changes_of(part, clean, fixed or run_corrupt(part)), clean)
     return scored(pair, total, "eap", passes=4, ablation=ablation)

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.circuits._attribution import objective_of, pair_of, parts, replaced_by, run_clean, run_corrupt
+from interp.circuits._attribution import gradients_along, pair_of, parts, replaced_by, run_clean, run_corrupt
 from interp.circuits._circuit import Circuit
-from interp.circuits._edges import edge_scores
-from interp.circuits._quadrature import along, points
-from interp.circuits._record import record
+from interp.circuits._edges import changes_of, edge_scores
+from interp.circuits._quadrature import points
 from interp.circuits._scored import scored
 
 if TYPE_CHECKING:
@@ -42,11 +41,9 @@ def eap_ig(
     fixed, path = replaced_by(pair, ablation), points(rule, steps, pair.n_prompts)
     total = torch.zeros(pair.graph.edges.shape)
     for rows, part in parts(pair):
-        asked, clean, corrupt = part.asked, run_clean(part), fixed or run_corrupt(part)
-        objective = objective_of(part, clean.logits)
-        for at, weight in path:
-            between = along(corrupt.pre[0], clean.pre[0], at, rows)
-            grads = record(model, asked.clean, asked.mask, asked.read, objective=objective, embedded=between)
-            total += weight * edge_scores(part, clean, corrupt, grads)
+        clean, corrupt = run_clean(part), fixed or run_corrupt(part)
+        changes = changes_of(part, clean, corrupt)
+        for grads in gradients_along(part, path, rows, corrupt.pre[0], clean.pre[0], clean.logits):
+            total += edge_scores(part, changes, grads)
     passes = 2 + 3 * steps
     return scored(pair, total, "eap-ig", passes=passes, steps=steps, rule=rule, ablation=ablation)

@@ -13,16 +13,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from interp.circuits._attribution import objective_of, pair_of, parts, replaced_by, run_clean, run_corrupt
+from interp.circuits._attribution import gradients_along, pair_of, parts, replaced_by, run_clean, run_corrupt
 from interp.circuits._circuit import Circuit
-from interp.circuits._edges import edge_scores
-from interp.circuits._quadrature import along, points
-from interp.circuits._record import Record, record
+from interp.circuits._edges import changes_of, edge_scores
+from interp.circuits._quadrature import points
+from interp.circuits._record import Record
 from interp.circuits._scored import scored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from interp.circuits._graph import Graph
@@ -45,28 +43,14 @@ def eap_ig_activations(
     fixed, path = replaced_by(pair, ablation), points(rule, steps, pair.n_prompts)
     total = torch.zeros(pair.graph.edges.shape)
     for rows, part in parts(pair):
-        asked, clean, corrupt = part.asked, run_clean(part), fixed or run_corrupt(part)
-        objective = objective_of(part, clean.logits)
-        for columns, spot, ends in _groups(pair.graph, clean, corrupt):
-            for at, weight in path:
-                between = along(ends[1], ends[0], at, rows)
-                grads = record(
-                    model,
-                    asked.clean,
-                    asked.mask,
-                    asked.read,
-                    objective=objective,
-                    embedded=between if spot is None else None,
-                    edits={} if spot is None else {spot: _always(between)},
-                )
-                total[:, columns] += weight * edge_scores(part, clean, corrupt, grads)[:, columns]
+        clean, corrupt = run_clean(part), fixed or run_corrupt(part)
+        changes = changes_of(part, clean, corrupt)
+        for columns, spot, (end, start) in _groups(pair.graph, clean, corrupt):
+            for grads in gradients_along(part, path, rows, start, end, clean.logits, spot=spot):
+                total += edge_scores(part, changes, grads, columns=columns).nan_to_num()
     total = total.masked_fill(~pair.graph.edges, torch.nan)
     passes = 2 + 3 * steps * (1 + pair.graph.n_layers * (1 + pair.graph.mlps))
     return scored(pair, total, "eap-ig-activations", passes=passes, steps=steps, rule=rule, ablation=ablation)
-
-
-def _always(value: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda _: value
 
 
 def _groups(
