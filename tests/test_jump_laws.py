@@ -150,3 +150,15 @@ def test_a_wide_rise_of_many_standard_errors_is_seen_by_five_checkpoints(seed):
     assert all(rise.kind != "abrupt" and rise.magnitude > 0 for rise in rises)
     flat = rng.binomial(500, 0.4, len(steps)) / 500
     assert not sigmoid_fit(make_curve(steps, flat, measure="accuracy", n=500), Limits()).rises
+
+
+@few
+@given(SEEDS)
+def test_a_late_rise_from_exactly_zero_is_found_whatever_its_known_errors(seed):
+    """Errors known and uneven, none of them dependent: weights that a grid's sigmoids are given stay as they are."""
+    rng = np.random.default_rng(seed)
+    steps = np.arange(0, 10_001, 100)
+    rate = rng.uniform(0.4, 0.9) * FORMS[0]((log_axis(steps) - rng.uniform(3.7, 3.85)) / 0.15)
+    values = rng.binomial(200, np.where(rate < 0.01, 0, rate)) / 200
+    rises = sigmoid_fit(make_curve(steps, values, measure="accuracy", n=200), Limits()).rises
+    assert max((rise.magnitude for rise in rises), default=0) >= 0.3

@@ -217,7 +217,7 @@ def _even_terms(grid: tuple[float, ...], rho: float) -> Terms:
 def _terms(grid: tuple[float, ...], weight: Float[ndarray, "point"], rho: float) -> Terms:
     centre, width, values = sigmoids(grid)
     white, one = whiten(weight[:, None] * values, rho), whiten(weight, rho)
-    one /= np.linalg.norm(one)
+    one = one / np.linalg.norm(one)
     white -= one[:, None] * (one @ white)
     some = np.unique(np.linspace(0, len(centre) - 1, min(len(centre), INSTRUMENT.paired)).round().astype(int))
     products = white.T @ white
