@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from interp.jumps.curve import log_axis, make_curve
 from interp.jumps.detectors.sigmoid_fit import sigmoid_fit
+from interp.jumps.null import autoregressive, by_known_errors
 from interp.jumps.verdict import Limits
 
 SEEDS = st.integers(0, 10_000)
@@ -162,3 +163,16 @@ def test_a_late_rise_from_exactly_zero_is_found_whatever_its_known_errors(seed):
     values = rng.binomial(200, np.where(rate < 0.01, 0, rate)) / 200
     rises = sigmoid_fit(make_curve(steps, values, measure="accuracy", n=200), Limits()).rises
     assert max((rise.magnitude for rise in rises), default=0) >= 0.3
+
+
+@few
+@given(SEEDS, st.sampled_from([0, 0.5, 0.9]))
+def test_known_errors_tell_an_early_jump_from_a_slow_error_and_dependent_errors_from_a_jump(seed, rho):
+    """Four checkpoints before a jump of six standard errors and many after it; errors of that size without one."""
+    rng = np.random.default_rng(seed)
+    steps = np.unique(np.geomspace(10, 100_000, 20).astype(int))
+    values = rng.binomial(50, np.where(np.arange(20) < 4, 0.3, 0.75)) / 50
+    rises = sigmoid_fit(make_curve(steps, values, measure="accuracy", n=50), Limits()).rises
+    assert max((rise.magnitude for rise in rises), default=0) > 0.25
+    errors = autoregressive(1, 20, rho, rng)[0]
+    assert by_known_errors(0.5 + 0.07 * errors, np.full(20, 0.07)) > 0.05

@@ -11,7 +11,6 @@ number of checkpoints, and kept.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float
@@ -69,19 +68,23 @@ def p_value(
 
 
 def by_known_errors(y: Float[ndarray, "point"], sigma: Float[ndarray, "point"]) -> float:
-    """The chance that known errors, however dependent, set two thirds of a curve as far apart; 1 where none are known.
+    """The chance that known errors set two stretches of a curve as far apart, any cut's two sides (of two checkpoints at
+    least) or two thirds; 1 where none are known.
 
-    Two means differ by at most the sum of their errors' sizes, as when errors are one and the same within each third
-    and opposite in the other. The autoregressive null does not know how large errors are, so that a straight climb of
-    many standard errors looks like one slow error to it.
+    Errors may be one and the same within a stretch, since checkpoints share examples, but not opposite: a stretch counts as
+    one checkpoint, every pair as a trial. The autoregressive null does not know how large errors are, so that a straight
+    climb of many standard errors looks like one slow error to it.
     """
     if not (sigma > 0).all():
         return 1.0
-    thirds = [
-        (part.mean(), error.mean()) for part, error in zip(np.array_split(y, 3), np.array_split(sigma, 3), strict=True)
-    ]
-    apart = max(abs(a - b) / (s + t) for (a, s), (b, t) in combinations(thirds, 2))
-    return float(min(6 * ndtr(-apart), 1.0))
+    n_points = len(y)
+    one, two = n_points // 3, 2 * n_points // 3
+    cuts = [(0, cut, cut, n_points) for cut in range(2, n_points - 1)]
+    a, b, c, d = np.array([*cuts, (0, one, one, two), (0, one, two, n_points), (one, two, two, n_points)]).T
+    sums = np.cumsum(np.pad([y, sigma], ((0, 0), (1, 0))), axis=1)
+    (left, s), (right, t) = (sums[:, b] - sums[:, a]) / (b - a), (sums[:, d] - sums[:, c]) / (d - c)
+    apart = float((np.abs(left - right) / np.hypot(s, t)).max())
+    return float(min(2 * len(a) * ndtr(-apart), 1.0))
 
 
 def leaps(y: Float[ndarray, "curve point"], least: float = 0.0) -> Float[ndarray, "curve"]:
