@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "experiments" / "notebooks").glob("*.ipynb"))
+SMOLLM2 = Path(__file__).parents[1] / "checkpoints" / "SmolLM2-135M-Instruct"
 FIGURE = "application/vnd.plotly.v1+json"
 MOST_BYTES = 1_500_000
 
@@ -16,11 +17,13 @@ def outputs_of(notebook) -> list:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, tmp_path):
+    if path.stem == "pretrained_model" and not SMOLLM2.is_dir():
+        pytest.skip("needs the folder that `make smollm2` makes")
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient")
     notebook = nbformat.read(path, as_version=4)
     where = {"metadata": {"path": tmp_path}}
-    client.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=where).execute()
+    client.NotebookClient(notebook, timeout=900, kernel_name="python3", resources=where).execute()
     outputs = outputs_of(notebook)
     assert not [output for output in outputs if output.output_type == "error"]
     assert any(FIGURE in output.get("data", {}) for output in outputs)

@@ -20,6 +20,8 @@ from nbclient import NotebookClient
 
 HERE = Path(__file__).parent
 FIGURE = "application/vnd.plotly.v1+json"
+NEEDS = {"pretrained_model": HERE.parents[1] / "checkpoints" / "SmolLM2-135M-Instruct"}
+"""Folders that a notebook reads; this one `make smollm2` makes."""
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTH, HEIGHT = 860, 420  # of the image, in pixels; a figure's own height goes before
 MOST_TEXT = 4000  # characters of one text
@@ -93,6 +95,9 @@ def main(names: list[str]) -> int:
     os.environ["PLOTLY_RENDERER"] = "plotly_mimetype"
     for path in sorted(HERE.glob("*.ipynb")):
         if names and path.stem not in names:
+            continue
+        if path.stem in NEEDS and not NEEDS[path.stem].is_dir():
+            print(f"{path.name}: left as it is, {NEEDS[path.stem]} is not there (make smollm2)", file=sys.stderr)
             continue
         notebook = executed(path)
         lighten(notebook, browser)
