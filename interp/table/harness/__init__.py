@@ -41,7 +41,8 @@ def read_harness(source: str | Path) -> pd.DataFrame:
     files = [source] if source.is_file() else sorted(source.rglob("*.json"))
     if not files:
         raise InputError(
-            f"no shards/*.parquet and no *.json under {str(source)!r}: neither a run directory nor harness logs"
+            f"no shards/*.parquet and no *.json under {str(source)!r}: neither a run directory nor harness logs "
+            "(a tracker's: interp.read_logs)"
         )
     rows: list[Row] = []
     skipped: dict[str, str] = {}
