@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 import warnings
@@ -18,7 +19,14 @@ LOG = {
     "versions": {"arc": 1.0},
     "n-shot": {"arc": 0},
     "n-samples": {"arc": {"original": 1000, "effective": 1000}},
-    "configs": {"arc": {"description": "", "doc_to_text": "{{question}}", "metadata": {"version": 1.0}}},
+    "configs": {
+        "arc": {
+            "description": "",
+            "doc_to_text": "{{question}}",
+            "process_docs": "<function f at 0x7e00>",
+            "metadata": {"version": 1.0},
+        }
+    },
     "config": {
         "model": "hf",
         "model_args": {"pretrained": "lab/x-7b", "revision": "step10"},
@@ -87,6 +95,17 @@ DIFFERENT = {
     "digest of the examples": {"task_hashes": {"arc": "c" * 64}},
     "arguments in quotes": {"config__model_args": "pretrained='lab/x-7b',revision='step10',peft='runs/q'"},
     "something nobody has heard of": {MODEL + "new_option": "x"},
+    "a step in an option nobody has heard of": {MODEL + "lora_weights": "/runs/l/checkpoint-10"},
+    "another step there": {MODEL + "lora_weights": "/runs/l/checkpoint-20"},
+    "weights and steps that are named twice": {MODEL + "pretrained": "lab/x-7b/checkpoint-20"},
+    "a second adapter": {MODEL + "delta": "/runs/d", MODEL + "peft": "/runs/lora/checkpoint-10"},
+    "limit that an empty entry hides": {"config__limit": 50, "limit": None},
+    "shots in words": {"n_shot__arc": "many"},
+    "shots in a longer list": {"n_shot": {}, "config__num_fewshot": [0, 5]},
+    "an entry beside the configuration": {"tokenizer_bos_token": ["<s>", "1"]},
+    "length in the task's metadata": {"configs__arc__metadata": {"version": 1.0, "length": 8192}},
+    "tokens ahead of the step": {MODEL + "revision": "tokens7B-step10"},
+    "a folder of the weights": {MODEL + "subfolder": "a/step5"},
 }
 SAME = {
     "batch size": {"config__batch_size": 1},
@@ -94,6 +113,7 @@ SAME = {
     "date": {"date": 1.8e9},
     "time taken": {"total_evaluation_time_seconds": "99"},
     "remote code": {MODEL + "trust_remote_code": True},
+    "where a function lay": {"configs__arc__process_docs": "<function f at 0x7f00>"},
     "a default that is spelled out": {MODEL + "load_in_4bit": False},
     "arguments as a text": {"config__model_args": "pretrained=lab/x-7b,revision=step10"},
 }
@@ -154,6 +174,10 @@ def test_what_belongs_to_a_checkpoint_does_not_part_a_run(tmp_path):
         ("lab/m-7b,revision=step-1,000", ("m-7b", 1000, math.nan)),
         ("lab/m-7b,revision=step-12,345,678,dtype=float16", ("m-7b", 12_345_678, math.nan)),
         ("lab/m-7b,revision=step1e4", ("m-7b", 10_000, math.nan)),
+        ("lab/m-7b,revision=step100_tokens=3T", ("m-7b", 100, 3e12)),
+        ("lab/m-7b,revision=tokens-2.5B-step100", ("m-7b", 100, 2.5e9)),
+        ("lab/m-7b,revision=step-1000-tokens-1e9", ("m-7b", 1000, 1e9)),
+        ("lab/m-7b,revision=step 1000", ("m-7b", 1000, math.nan)),
         ("/out/run7/chkpt-5", ("run7", 5, math.nan)),
         ("lab/pythia-1.4b,revision=step143000", ("pythia-1.4b", 143_000, math.nan)),
         ("lab/base-1b,revision=step9,peft=/runs/r8/checkpoint-100", ("base-1b+r8", 100, math.nan)),
@@ -165,7 +189,10 @@ def test_steps_and_tokens_from_the_names_of_public_families(tmp_path, name, expe
     assert origin.tokens == expected[2] or (math.isnan(origin.tokens) and math.isnan(expected[2]))
 
 
-@pytest.mark.parametrize("name", ["lab/m-checkpoint-50B", "lab/m-step-1.5", "lab/m-step" + "9" * 20, "lab/m"])
+@pytest.mark.parametrize(
+    "name",
+    ["lab/m-checkpoint-50B", "lab/m-step-1.5", "lab/m-step1e-3", "lab/m-step_1_000", "lab/m-step" + "9" * 20, "lab/m"],
+)
 def test_what_names_no_step_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match="step"):
         origin_of({"config": {"model_args": f"pretrained={name}"}}, tmp_path / "a.json", tmp_path)
@@ -175,6 +202,8 @@ NO_SCORES = (
     *("num_docs", "n_correct", "total_samples", "eval_samples", "total_tokens", "time", "eval_time", "eval_runtime", "elapsed_seconds"),
     *("samples_per_second", "timestamp", "global_step", "epoch", "shots", "num_params", "latency_ms"),
     *("f1_lower", "f1_err", "f1_bootstrap_std", "f1(stderr)", "f1 (±)", "f1_margin_of_error", "f1_confidence_interval"),
+    *("f1_standard_error_of_mean", "f1_stderr_clustered", "f1_sterr", "f1_95%_ci", "f1_standard_deviation", "std_f1", "f1_q05"),
+    *("n-shot", "walltime", "gpu_hours", "peak_memory_mb", "prompt_tokens", "sample_size", "random_seed", "truncated", "learning_rate"),
 )  # fmt: skip
 
 
@@ -187,6 +216,7 @@ def test_names_that_look_like_counts_and_are_scores():
         "n-gram_f1",
         "second_order",
         "count_accuracy",
+        *("test_error", "sem_sim", "bleu", "bleu_hi", "rouge_q"),
     ]
     assert {score["measure"] for score in scores_of({}, "t", dict.fromkeys(names, 0.5))} == set(names)
 
@@ -194,6 +224,35 @@ def test_names_that_look_like_counts_and_are_scores():
 def test_numbers_as_text_are_numbers():
     (score,) = scores_of({}, "t", {"f1": "0.25", "f1_stderr": "0.125", "alias": "x", "acc": " ", "em": "N/A"})
     assert (score["measure"], score["value"], score["stderr"]) == ("f1", 0.25, 0.125)
+
+
+def test_two_names_of_one_measure_and_percent(tmp_path):
+    scores = {"acc": 0.5, "accuracy": "62.5%", "em,none": 0.25}
+    found = {score["measure"]: score["value"] for score in scores_of({}, "t", scores)}
+    assert found == {"acc": 0.5, "accuracy": 0.625, "exact_match": 0.25}
+
+
+def test_a_group_beside_the_results_is_not_hidden_by_an_empty_or_another_entry(tmp_path):
+    groups = {"groups": {"g": {"acc,none": 0.5}, "h": {"acc,none": 0.6, "alias": "h"}, "k": {"acc,none": 0.7}}}
+    results = {"g": {"alias": "g"}, "h": {"acc,none": 0.6, "alias": " - h"}, "k": {"acc,none": 0.8}}
+    table = read(tmp_path, {**changed(results=results), **groups})
+    assert dict(zip(table["task"], table["value"], strict=True)) == {"g": 0.5, "h": 0.6, "k": 0.8, "groups/k": 0.7}
+
+
+def test_files_are_found_by_their_kind_and_a_name_that_stands_twice_is_refused(tmp_path):
+    text = json.dumps(LOG)
+    (tmp_path / "a.JSON").write_text(text)
+    (tmp_path / "b.json.gz").write_bytes(gzip.compress(json.dumps(changed(config__limit=5)).encode()))
+    (tmp_path / "c.json").write_text(text.replace('"acc,none": 0.5', '"acc,none": 0.5, "acc,none": 0.9'))
+    (tmp_path / "d.json.gz").write_bytes(b"\x1f\x8b cut")
+    with pytest.warns(UserWarning, match="'acc,none' stands twice") as told:
+        table = read_table(tmp_path)
+    assert (len(table), len(told)) == (2, 2)
+
+
+def test_a_rerun_along_with_other_tasks_is_the_same_input(tmp_path):
+    other = changed(results__hs={"acc,none": 0.3}, versions__hs=1.0, n_shot__hs=0, results__arc={"acc,none": 0.9})
+    assert sorted(read(tmp_path, LOG, other)["value"]) == [0.3, 0.9]
 
 
 def test_a_mean_over_other_tasks_is_another_number(tmp_path):
@@ -259,3 +318,8 @@ def test_lighteval_files(tmp_path):
     row = table[(table["task"] == "leaderboard|arc:challenge") & (table["step"] == 10)].iloc[0]
     assert (row["run"], row["value"], row["stderr"]) == ("m-2b/25shot", 0.1, 0.01)
     assert set(table["run"]) == {"m-2b", "m-2b/25shot", "m-2b/max_samples=10", "m-2b/max_samples=10/25shot"}
+    apart = [
+        {**log("step10", 0.1), "config_tasks": {"leaderboard|arc:challenge": {"generation_size": n}}} for n in (1, 9)
+    ]
+    (tmp_path / "apart").mkdir()
+    assert len(read(tmp_path / "apart", *apart)) == 3  # the mean over both is the same input

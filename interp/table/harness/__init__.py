@@ -9,8 +9,11 @@ the file that sorts last is kept.
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 import warnings
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
@@ -19,10 +22,11 @@ from typing import Any
 import pandas as pd
 
 from interp.errors import InputError
-from interp.table.harness.identity import Origin, origin_of, shown, task_facts
+from interp.table.harness.identity import Origin, input_of, origin_of, shown, task_facts
 from interp.table.harness.scores import mapping, scores_of, tasks_of
 
 Row = dict[str, Any]
+_NAMED = re.compile(r"\.json(?:\.gz)?$", re.IGNORECASE)
 
 
 def read_harness(source: str | Path) -> pd.DataFrame:
@@ -38,7 +42,7 @@ def read_harness(source: str | Path) -> pd.DataFrame:
         InputError: no JSON file there, or none of them holds results.
     """
     source = Path(source)
-    files = [source] if source.is_file() else sorted(source.rglob("*.json"))
+    files = [source] if source.is_file() else sorted(file for file in source.rglob("*") if _NAMED.search(file.name))
     if not files:
         raise InputError(
             f"no shards/*.parquet and no *.json under {str(source)!r}: neither a run directory nor harness logs "
@@ -48,10 +52,10 @@ def read_harness(source: str | Path) -> pd.DataFrame:
     skipped: dict[str, str] = {}
     for file in files:
         try:
-            found = list(_rows(json.loads(file.read_text(encoding="utf-8-sig")), file, source))
+            found = list(_rows(_log(file), file, source))
             if not found:
                 raise ValueError("no scores in 'results'")
-        except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        except (OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
             reason = f"broken JSON, {error}" if isinstance(error, json.JSONDecodeError) else str(error)
             skipped[str(file)] = reason
             continue
@@ -68,6 +72,22 @@ def read_harness(source: str | Path) -> pd.DataFrame:
     return frame
 
 
+def _log(file: Path) -> Any:
+    data = file.read_bytes()
+    if file.name.lower().endswith(".gz"):
+        data = gzip.decompress(data)
+    return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_once)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose names stand once each."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        name = next(name for index, (name, _) in enumerate(pairs) if name in dict(pairs[:index]))
+        raise ValueError(f"{name!r} stands twice in one object")
+    return found
+
+
 def _rows(log: Any, file: Path, source: Path) -> Iterator[Row]:
     results = log.get("results") if isinstance(log, Mapping) else None
     if not isinstance(results, Mapping) or not results:
@@ -75,9 +95,10 @@ def _rows(log: Any, file: Path, source: Path) -> Iterator[Row]:
     if not any(isinstance(scores, Mapping) for scores in results.values()):
         raise ValueError("'results' holds no scores by task")
     origin = origin_of(log, file, source)
-    for task, scores in tasks_of({**mapping(log.get("groups")), **results}):
+    for task, scores in tasks_of(results, mapping(log.get("groups"))):
         name, shots, facts, examples = task_facts(log, task)
         about = {"origin": origin, "shots": shots, "about_task": facts, "state": {**origin.state, **examples}}
+        about["input"] = input_of(log, task)
         for score in scores_of(log, task, scores):
             yield {**about, "task": name, **score}
 
@@ -89,7 +110,8 @@ def _told_apart(rows: list[Row]) -> list[Row]:
         (lambda row, _: row["origin"].name, lambda row: row["origin"].facts),
         (lambda row, _: (row["origin"].name, row["task"]), lambda row: row["about_task"]),
         # A checkpoint's own facts differ from step to step: they tell apart only what would meet. So do its examples.
-        (lambda row, extra: _place(row, extra), lambda row: row["state"]),
+        (_place, lambda row: row["state"]),
+        (_place, lambda row: row["input"]),
     ):
         keys = [of_row(row, extra) for row, extra in zip(rows, added, strict=True)]
         _add_what_varies(rows, added, keys, facts_of)

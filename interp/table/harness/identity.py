@@ -16,11 +16,15 @@ from interp.table.harness.scores import mapping
 # "step3000", "step-50K-105b" (TinyLlama: steps, then tokens), "stage1-step150-tokens1B" (OLMo 2), "checkpoint-100",
 # "global_step1000" (BLOOM), "ckpt_000" (Amber), "ep0-ba1000" (MosaicML). A number of tokens ("checkpoint-50B") is no step.
 _STEP = re.compile(
-    r"(?<![A-Za-z])(?:global[-_]?steps?|steps?|ch(?:ec)?kpt|ckpt|checkpoint|iter(?:ation)?s?|(?<![A-Za-z0-9])ba)[-_=]?"
-    r"(\d{1,3}(?:,\d{3})+(?![\d,])|\d+(?:\.\d+)?(?:e\d+)?)(?:([km])(?![A-Za-z]))?(?!\d|[.,]\d|[bt](?![A-Za-z]))",
+    r"(?<![A-Za-z])(?:global[-_]?steps?|steps?|ch(?:ec)?kpt|ckpt|checkpoint|iter(?:ation)?s?|(?<![A-Za-z0-9])ba)[-_= ]?"
+    r"(\d{1,3}(?:,\d{3})+(?![\d,])|\d+(?:\.\d+)?(?:e\d+)?)(?:([km])(?![A-Za-z]))?(?!\d|[.,]\d|_\d{3}(?!\d)|e-\d|[bt](?![A-Za-z]))",
     re.IGNORECASE,
 )
-_TOKENS = re.compile(r"(?:tokens?[-_]?|(?<=[-_]))(\d+(?:\.\d+)?)([mbt])(?:[-_]?tokens?)?(?![A-Za-z0-9])", re.IGNORECASE)
+_TOKENS = re.compile(r"(?<=[-_])(\d+(?:\.\d+)?)([mbt])(?![A-Za-z0-9])", re.IGNORECASE)
+_SAID_TOKENS = re.compile(
+    r"tokens?[-_=]?(\d+(?:\.\d+)?(?:e\d+)?)([mbt]?)(?![A-Za-z0-9])|(?<![A-Za-z0-9.])(\d+(?:\.\d+)?(?:e\d+)?)([mbt]?)[-_]?tokens?(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
 _WHERE = re.compile(  # the part of a model's name that says where in training it is
     r"[-_/.]?(?:intermediate[-_])?" + _STEP.pattern + r"(?:[-_](?:tokens?[-_]?)?\d+(?:\.\d+)?[mbt](?![A-Za-z0-9]))?",
     re.IGNORECASE,
@@ -44,6 +48,13 @@ NO_FACTS = {
 }  # fmt: skip
 """Entries of a configuration that do not change what is measured. Whatever is not listed does: a name we have not met
 keeps two inputs apart rather than letting them meet."""
+NO_INPUT = NO_FACTS - {"model_name", "pretrained", "path", "revision", "model_revision", "model_config", "num_fewshot"} | {
+    # what came out
+    "results", "groups", "summary_general", "higher_is_better", "details", "versions",
+    # when and where
+    "date", "git_hash", "upper_git_hash", "pretty_env_info", "transformers_version", "model_name_sanitized", "cli_configs",
+}  # fmt: skip
+"""Entries anywhere in a file that are not part of what was asked of which model."""
 STATE = ("model_sha", "peft_sha", "delta_sha")
 ABOUT_PROMPTS = (
     "chat_template", "chat_template_sha", "fewshot_as_multiturn", "system_instruction", "system_instruction_sha", "max_length",
@@ -144,7 +155,7 @@ def task_facts(log: Mapping[str, Any], task: str) -> tuple[str, int, dict[str, s
     if asked := {
         key: value for key, value in asked.items() if key not in NOT_ABOUT_TASK and value not in (None, "", [], {})
     }:
-        facts["prompt"] = json.dumps(asked, sort_keys=True, default=str)
+        facts["prompt"] = _text(asked)
     return name, _whole(shots), facts, _examples(log, task)
 
 
@@ -167,6 +178,33 @@ def _examples(log: Mapping[str, Any], task: str) -> dict[str, str]:
     return {key: str(value) for key, value in found.items() if value not in (None, "")}
 
 
+def input_of(log: Mapping[str, Any], task: str) -> dict[str, str]:
+    """All that a file says of what was asked, of this task and of the model, as one digest: two files that agree in it hold the
+    same input measured twice."""
+    names = {*mapping(log.get("results")), *mapping(log.get("groups"))}
+    names |= {name.rpartition("|")[0] for name in names if "|" in name}  # lighteval: without its shots
+    own = (task, task.rpartition("|")[0])
+    entries = {key: value for key, value in log.items() if key not in ("config", "config_general")}
+    entries |= {"task": task, "group_subtasks": mapping(log.get("group_subtasks")).get(task)}
+    entries |= {f"config.{key}": value for key, value in _configuration(log).items() if key not in NO_INPUT}
+    config = {**mapping(log.get("config_general")), **mapping(log.get("config"))}
+    entries["configuration"] = {
+        key: value for key, value in config.items() if key not in ("model_args", "model_config")
+    }
+    for key, value in entries.items():
+        if isinstance(value, Mapping) and not names.isdisjoint(value):
+            entries[key] = [value[name] for name in own if name in value]
+    return {"input": sha256(_text(_input(entries)).encode()).hexdigest()[:8]}
+
+
+def _input(value: Any) -> Any:
+    """`value` without what stands for the default, and without what is no input."""
+    if isinstance(value, Mapping):
+        parts = {str(key): _input(inner) for key, inner in value.items() if key not in NO_INPUT}
+        return {key: inner for key, inner in parts.items() if inner not in ("", [], {})}
+    return [_input(inner) for inner in value] if isinstance(value, list) else _text(value)
+
+
 def shown(fact: str, value: str) -> str:
     """`fact=value` as part of a run's name; a long value or a path by its digest."""
     short = len(value) <= 24 and "/" not in value
@@ -177,7 +215,9 @@ def _configuration(log: Mapping[str, Any]) -> dict[str, Any]:
     """Every entry of the configuration, those of model_args (or lighteval's model_config) among them."""
     config = {**mapping(log.get("config_general")), **mapping(log.get("config"))}
     config["backend"] = config.pop("model", None)  # the harness's word for the code that runs it
-    return {**config, **mapping(config.get("model_config")), **_arguments(config.get("model_args"))}
+    if isinstance(inner := config.get("model_config"), Mapping):
+        del config["model_config"]
+    return {**config, **mapping(inner), **_arguments(config.get("model_args"))}
 
 
 def _arguments(text: Any) -> dict[str, Any]:
@@ -199,6 +239,7 @@ def _facts(config: Mapping[str, Any], log: Mapping[str, Any]) -> dict[str, str]:
 def _text(value: Any) -> str:
     """A value as text; "" for what stands for the default."""
     text = json.dumps(value, sort_keys=True, default=str) if isinstance(value, Mapping | list) else str(value)
+    text = re.sub(r" at 0x[0-9a-f]+", "", text)  # where a function lay in memory
     return "" if text.lower() in ("none", "null", "false", "auto", "", "{}", "[]") else text
 
 
@@ -217,15 +258,22 @@ def _step(names: tuple[str, ...]) -> tuple[int, str]:
 
 
 def _tokens(text: str) -> float:
-    """Tokens trained on, as the name says behind its step; NaN where it does not (a size stands before the step)."""
+    """Tokens trained on, as the name says, or shows behind its step; NaN where it does not (a size stands before the step)."""
     *_, last = _STEP.finditer(text)
-    found = _TOKENS.search(text, last.end())
-    return float(found[1]) * _UNIT[found[2].lower()] if found else math.nan
+    found = (
+        _SAID_TOKENS.search(text, last.end())
+        or _SAID_TOKENS.search(text[: last.start()])
+        or _TOKENS.search(text, last.end())
+    )
+    number, unit = [part for part in found.groups() if part is not None] if found else ("nan", "")
+    return float(number) * _UNIT.get(unit.lower(), 1)
 
 
 def _plain(name: str) -> str:
     """A name without its place in training."""
-    return re.sub(r"[-_]?tokens?[-_]?\d+(?:\.\d+)?[mbt]\b", "", _WHERE.sub("", name), flags=re.IGNORECASE).strip("/-_")
+    return re.sub(
+        r"[-_]?tokens?[-_=]?\d+(?:\.\d+)?(?:e\d+)?[mbt]?\b", "", _WHERE.sub("", name), flags=re.IGNORECASE
+    ).strip("/-_")
 
 
 def _last(name: str) -> str:

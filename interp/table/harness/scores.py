@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,23 +13,29 @@ MEASURES = {"acc": "accuracy", "em": "exact_match", "perplexity": "ppl", "brier_
 
 NO_MEASURES = {
     "", "alias", "name", "bypass", "n", "nsamples", "samples", "sample_len", "count", "total", "original", "effective", "version",
-    "shots", "fewshot", "seed", "step", "global_step", "epoch", "batch_size", "weight", "size", "flops", "date", "timestamp",
+    "shots", "fewshot", "n-shot", "nshot", "seed", "random_seed", "step", "steps", "global_step", "train_step", "iteration", "epoch",
+    "limit", "lr", "learning_rate", "support", "instances", "throughput", "truncated", "non_truncated", "padded", "non_padded",
+    "batch_size", "weight", "size", "flops", "date", "timestamp",
 }  # fmt: skip
 """Placeholders (`bypass` = 999 is what `--predict_only` writes), counts and labels that stand among the scores."""
 _NO_MEASURE = re.compile(
-    r"^(?:n|num|number_of)_|(?:^|[_-])(?:samples|sample_count|examples|docs|documents|count)$|^total[_-](?:tokens|questions|time)"
-    r"|(?:^|[_-])(?:time|runtime|seconds|secs|elapsed|duration|latency)(?:[_-](?:s|ms|sec|secs|seconds))?$"
-    r"|[_-]per[_-]sec(?:ond)?$|^(?:elapsed|latency|duration)[_-]",
+    r"^(?:n|num|number_of)_|(?:^|[_-])(?:samples|sample_count|examples|docs|documents|count)$"
+    r"|^(?:total|prompt|completion|input|output|generated)[_-](?:tokens|questions|time)$|^samples?[_-](?:size|evaluated)$"
+    r"|(?:^|[_-])(?:time|runtime|seconds|secs|hours|elapsed|duration|latency|walltime)(?:[_-](?:s|ms|sec|secs|seconds))?$"
+    r"|[_-]per[_-]sec(?:ond)?$|(?:^|[_-])memory(?:[_-](?:mb|gb|bytes))?$|^(?:elapsed|latency|duration)[_-]",
     re.IGNORECASE,
 )
 """Counts and times by the names that people give them."""
 
 # stderr, std_err, std_error, standard_error, se, sem: errors of the mean. std, ci, conf…: spreads of something else.
-_ERROR = re.compile(r"[_\-. ]?(?:std|standard)[_\-. ]?(?:err|error)s?$|[_\-. ]sem?$", re.IGNORECASE)
-_ERROR_AHEAD = re.compile(r"^(?:std|standard)[_\-. ]?(?:err|error)[_\-. (]+(.+?)\)?$", re.IGNORECASE)
+_ERROR = re.compile(
+    r"[_\-. /:]*(?:std|standard)[_\-. ]?(?:err|error)s?(?:[_\-. @].*)?$|[_\-. ](?:sem?|s\.e\.?|sterr)$", re.IGNORECASE
+)
+_ERROR_AHEAD = re.compile(r"^(?:std|standard)[_\-. ]?(?:err|error)[_\-. (/:]+(.+?)\)?$", re.IGNORECASE)
 _SPREAD = re.compile(
-    r"[_\-. (]+(?:(?:bootstrap|pop|sample)[_ ])?(?:std|stdev|stddev|sd|var|variance|ci|conf|confidence|interval|lower|upper|err|error|"
-    r"stderr|moe|margin|uncertainty|±)(?:[_ ]?(?:low|lower|high|upper|bound|interval|of_error|level|pop|\d+))*\)?$",
+    r"[_\-. (]+(?:\d+%?[_ ]?)?(?:(?:bootstrap|pop|sample)[_ ])?"
+    r"(?:std|stdev|std_?dev|standard_deviation|sd|var|variance|ci|conf|confidence|interval|lower|upper|q(?=\d)|err|error|"
+    r"stderr|moe|margin|uncertainty|±)(?:[_ ]?(?:low|lower|high|upper|bound|int|interval|of_error|level|pop|\d+))*\)?$",
     re.IGNORECASE,
 )
 
@@ -42,16 +49,17 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def tasks_of(results: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def tasks_of(results: Mapping[str, Any], groups: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The scores of every task and group, also of tasks that are listed inside their group. A task that is listed twice
     with other numbers is named with its group."""
-    seen: dict[str, Mapping[str, Any]] = {}
-    for path, scores in _walk(results, ()):
+    seen: dict[str, dict[str, float]] = {}
+    for path, scores in (*_walk(results, ()), *_walk(groups, ("groups",))):
         task = path[-1]
-        if task in seen and seen[task] != scores:
-            task = "/".join(path)
-        if task not in seen:
-            seen[task] = scores
+        numbers = {key: number for key, value in scores.items() if (number := _number(value)) is not None}
+        if task in seen and numbers and seen[task] != numbers:
+            task = "/".join(path) if seen[task] else task
+        if task not in seen or not seen[task]:
+            seen[task] = numbers
             yield task, scores
 
 
@@ -70,13 +78,14 @@ def scores_of(log: Mapping[str, Any], task: str, scores: Mapping[str, Any]) -> I
     """
     errors = _errors(scores)
     n = _n_samples(log, task, scores)
+    known = Counter(_name(key) for key in scores)
     for key, value in scores.items():
         metric, _, selected = key.partition(",")
         is_error = key in errors.values() or _error_of(metric) is not None
         value = _number(value)
         if is_error or value is None or _is_no_measure(metric) or _is_spread(metric, scores):
             continue
-        name = MEASURES.get(metric, metric) + (f",{selected}" if selected not in ("", "none") else "")
+        name = key if known[_name(key)] > 1 else _name(key)  # "acc" beside "accuracy"
         error: Any = scores[errors[metric, selected]] if (metric, selected) in errors else None
         stderr = math.nan if (number := _number(error)) is None else _finite(number)
         if stderr < 0:
@@ -84,11 +93,16 @@ def scores_of(log: Mapping[str, Any], task: str, scores: Mapping[str, Any]) -> I
         yield {"measure": name, "value": _finite(value), "stderr": stderr, "n": n}
 
 
+def _name(key: str) -> str:
+    metric, _, selected = key.partition(",")
+    return MEASURES.get(metric, metric) + (f",{selected}" if selected not in ("", "none") else "")
+
+
 def _number(value: Any) -> float | None:
-    """A number, also where it stands as text; None for anything else."""
+    """A number, also where it stands as text or in percent; None for anything else."""
     if isinstance(value, str):
         try:
-            return float(value)
+            return float(value.strip().removesuffix("%")) / (100 if value.strip().endswith("%") else 1)
         except ValueError:
             return None
     return value if is_number(value) else None
@@ -100,12 +114,12 @@ def _is_no_measure(metric: str) -> bool:
 
 def _errors(scores: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     """(metric, filter) -> the key of its standard error, however that is spelled."""
-    found = {}
+    found: dict[tuple[str, str], str] = {}
     for key in scores:
         metric, _, selected = key.partition(",")
         base = _error_of(metric)
         if base is not None:
-            found[base, selected] = key
+            found.setdefault((base, selected), key)
     return found
 
 
@@ -119,8 +133,8 @@ def _error_of(metric: str) -> str | None:
 
 def _is_spread(metric: str, scores: Mapping[str, Any]) -> bool:
     """A spread or bound of a metric that stands beside it."""
-    base = _SPREAD.sub("", metric)
-    return base != metric and any(key.partition(",")[0] == base for key in scores)
+    bases = {_SPREAD.sub("", metric), re.sub(r"^(?:std|stdev|sd|se|var|ci|err)_", "", metric)} - {metric}
+    return any(key.partition(",")[0] in bases for key in scores)
 
 
 def _finite(value: float) -> float:
