@@ -255,6 +255,12 @@ def test_a_rerun_along_with_other_tasks_is_the_same_input(tmp_path):
     assert sorted(read(tmp_path, LOG, other)["value"]) == [0.3, 0.9]
 
 
+def test_a_task_without_scores_by_measure_is_named(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({**LOG, "results": {"arc": {"acc": 0.5}, "boolq": 0.7, "copa": [0.1]}}))
+    with pytest.warns(UserWarning, match="boolq, copa"):
+        assert read_table(tmp_path)["task"].tolist() == ["arc"]
+
+
 def test_a_mean_over_other_tasks_is_another_number(tmp_path):
     def log(tasks: dict[str, float], mean: float) -> dict:
         general = {"config_general": {"model_name": "lab/m-2b", "model_config": {"revision": "step10"}}}

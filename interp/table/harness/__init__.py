@@ -95,6 +95,8 @@ def _rows(log: Any, file: Path, source: Path) -> Iterator[Row]:
     if not any(isinstance(scores, Mapping) for scores in results.values()):
         raise ValueError("'results' holds no scores by task")
     origin = origin_of(log, file, source)
+    if odd := [str(task) for task, scores in results.items() if not isinstance(scores, Mapping)]:
+        warnings.warn(f"{file}: no scores by measure for {', '.join(odd)}: left out", stacklevel=2)
     for task, scores in tasks_of(results, mapping(log.get("groups"))):
         name, shots, facts, examples = task_facts(log, task)
         about = {"origin": origin, "shots": shots, "about_task": facts, "state": {**origin.state, **examples}}
