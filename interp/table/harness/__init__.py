@@ -22,7 +22,7 @@ from typing import Any
 import pandas as pd
 
 from interp.errors import InputError
-from interp.table.harness.identity import Origin, input_of, origin_of, shown, task_facts
+from interp.table.harness.identity import Origin, inputs_of, origin_of, shown, task_facts
 from interp.table.harness.scores import mapping, scores_of, tasks_of
 
 Row = dict[str, Any]
@@ -97,10 +97,11 @@ def _rows(log: Any, file: Path, source: Path) -> Iterator[Row]:
     origin = origin_of(log, file, source)
     if odd := [str(task) for task, scores in results.items() if not isinstance(scores, Mapping)]:
         warnings.warn(f"{file}: no scores by measure for {', '.join(odd)}: left out", stacklevel=2)
+    input_of = inputs_of(log)
     for task, scores in tasks_of(results, mapping(log.get("groups"))):
         name, shots, facts, examples = task_facts(log, task)
         about = {"origin": origin, "shots": shots, "about_task": facts, "state": {**origin.state, **examples}}
-        about["input"] = input_of(log, task)
+        about["input"] = input_of(task)
         for score in scores_of(log, task, scores):
             yield {**about, "task": name, **score}
 

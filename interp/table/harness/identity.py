@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -178,23 +178,31 @@ def _examples(log: Mapping[str, Any], task: str) -> dict[str, str]:
     return {key: str(value) for key, value in found.items() if value not in (None, "")}
 
 
-def input_of(log: Mapping[str, Any], task: str) -> dict[str, str]:
-    """All that a file says of what was asked, of this task and of the model, as one digest: two files that agree in it hold the
-    same input measured twice."""
+def inputs_of(log: Mapping[str, Any]) -> Callable[[str], dict[str, str]]:
+    """All that a file says of what was asked, of a task and of the model, as one digest a task: two files that agree in it hold
+    the same input measured twice."""
     names = {*mapping(log.get("results")), *mapping(log.get("groups"))}
     names |= {name.rpartition("|")[0] for name in names if "|" in name}  # lighteval: without its shots
-    own = (task, task.rpartition("|")[0])
-    entries = {key: value for key, value in log.items() if key not in ("config", "config_general")}
-    entries |= {"task": task, "group_subtasks": mapping(log.get("group_subtasks")).get(task)}
-    entries |= {f"config.{key}": value for key, value in _configuration(log).items() if key not in NO_INPUT}
     config = {**mapping(log.get("config_general")), **mapping(log.get("config"))}
+    entries = {key: value for key, value in log.items() if key not in ("config", "config_general")}
+    entries |= {f"config.{key}": value for key, value in _configuration(log).items() if key not in NO_INPUT}
     entries["configuration"] = {
         key: value for key, value in config.items() if key not in ("model_args", "model_config")
     }
-    for key, value in entries.items():
-        if isinstance(value, Mapping) and not names.isdisjoint(value):
-            entries[key] = [value[name] for name in own if name in value]
-    return {"input": sha256(_text(_input(entries)).encode()).hexdigest()[:8]}
+    by_task = {
+        key: value
+        for key, value in entries.items()
+        if isinstance(value, Mapping) and (key == "group_subtasks" or not names.isdisjoint(value))
+    }
+    of_all = _text(_input({key: value for key, value in entries.items() if key not in by_task}))
+
+    def of(task: str) -> dict[str, str]:
+        own = (task, task.rpartition("|")[0])
+        parts = {key: [value[name] for name in own if name in value] for key, value in by_task.items()}
+        text = of_all + _text(_input({"task": task, **parts}))
+        return {"input": sha256(text.encode()).hexdigest()[:8]}
+
+    return of
 
 
 def _input(value: Any) -> Any:
